@@ -1,0 +1,172 @@
+"""Files that are whole or not there, locks that die with their holder, and mdeploy's home folder."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from modeldeploy.errors import ConfigError, ModelDeployError
+
+HOME_FORMAT = "1"
+"""Layout of mdeploy's home folder; grows when an older mdeploy could not read it."""
+
+
+def home() -> Path:
+    """mdeploy's own folder: ``$MDEPLOY_HOME``, else ``~/.mdeploy``. Made if it is not there.
+
+    Raises `ConfigError` for a folder that another version of mdeploy laid out or that is read-only.
+    """
+    path = Path(os.environ.get("MDEPLOY_HOME") or Path.home() / ".mdeploy").absolute()
+    marker = path / "format"
+    try:
+        found = marker.read_text().strip()
+    except FileNotFoundError:
+        _lay_out(path, marker)
+        return path
+    except OSError as error:
+        raise _unusable(path, error) from error
+    if found != HOME_FORMAT:
+        raise ConfigError(
+            f"{path} has format {found[:40]!r}; this mdeploy reads format {HOME_FORMAT!r}",
+            hint=f"keep it and start afresh beside it: mv '{path}' '{path}.old'",
+        )
+    return path
+
+
+def _lay_out(path: Path, marker: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(entry.name != "format" for entry in path.iterdir()):
+            raise ConfigError(
+                f"{path} holds files but no 'format': an older mdeploy's folder, or not mdeploy's",
+                hint=f"move it away (mv '{path}' '{path}.old'), or set MDEPLOY_HOME",
+            )
+        write_atomic(marker, HOME_FORMAT.encode())
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"cannot use {path}: {error.strerror or error}",
+        hint="make it writable, or set MDEPLOY_HOME to a folder that is",
+    )
+
+
+def write_atomic(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Replace a file's content: a reader sees the old or the new, also after a power cut.
+
+    Raises `ModelDeployError` when the disk is full; the old content stays.
+    """
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(temporary).chmod(mode)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink()
+            raise
+    except OSError as error:
+        raise disk_full(path, error) or error from error
+    _sync_folder(path.parent)
+
+
+def append_durable(path: Path, line: bytes) -> None:
+    """Add a line to a file, on stable storage on return. Cuts a torn last line off first."""
+    try:
+        with path.open("ab+") as stream:
+            _cut_torn_line(stream.fileno())
+            stream.write(line + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise disk_full(path, error) or error from error
+
+
+def _cut_torn_line(descriptor: int) -> None:
+    size = os.fstat(descriptor).st_size
+    if not size or os.pread(descriptor, 1, size - 1) == b"\n":
+        return
+    whole = os.pread(descriptor, size, 0).rfind(b"\n") + 1
+    os.ftruncate(descriptor, whole)
+
+
+def read_lines(path: Path) -> list[bytes]:
+    """The whole lines of a file that `append_durable` wrote; none where it is not there."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    return content[: content.rfind(b"\n") + 1].splitlines()
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in a file, or None where there is no file. Raises ValueError for nonsense."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def write_json(path: Path, value: object, *, mode: int = 0o600) -> None:
+    """Replace a file by a JSON value, atomically, keys sorted."""
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=True).encode() + b"\n", mode=mode)
+
+
+def disk_full(path: Path, error: OSError) -> ModelDeployError | None:
+    """The error to show for a full disk or quota; None for any other error."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return ModelDeployError(
+        f"no space left to write {path}; nothing was changed",
+        hint=f"free some space (df -h '{path.parent}'), then run the same command again",
+    )
+
+
+def is_locked(path: Path) -> bool:
+    """True while a living process holds `locked` on that path."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[int]:
+    """Hold an exclusive lock on a path; the kernel drops it when the process dies.
+
+    Yields the descriptor. Raises BlockingIOError at once where it is taken and ``wait`` is False.
+    The file stays: removing it would let two holders lock two files of one name.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

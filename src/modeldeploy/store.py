@@ -1,0 +1,74 @@
+"""A folder as a `RolloutStore`: for targets on this machine, and for the fake one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from modeldeploy import files
+from modeldeploy.errors import LockHeld
+from modeldeploy.model import Holder
+
+
+class FolderStore:
+    """Journals as ``ID.jsonl`` files, and a lock that the kernel drops when its holder dies.
+
+    Rollout ids begin with their time in a form that sorts, so names are in order of age.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def lock(self, holder: Holder) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            with files.locked(self._lock, wait=False):
+                files.write_json(self._holder, asdict(holder))
+                yield
+        except BlockingIOError:
+            raise self._held() from None
+
+    def holder(self) -> Holder | None:
+        return self._recorded() if files.is_locked(self._lock) else None
+
+    def append(self, rollout: str, line: bytes) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.append_durable(self._journal(rollout), line)
+
+    def read(self, rollout: str) -> Sequence[bytes]:
+        return files.read_lines(self._journal(rollout))
+
+    def rollouts(self) -> Sequence[str]:
+        return sorted(path.stem for path in self.folder.glob("*.jsonl"))
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / "lock"
+
+    @property
+    def _holder(self) -> Path:
+        # Beside the lock, not in it: replacing the locked file would free its name for a second holder.
+        return self.folder / "holder.json"
+
+    def _journal(self, rollout: str) -> Path:
+        return self.folder / f"{rollout}.jsonl"
+
+    def _recorded(self) -> Holder | None:
+        try:
+            recorded = files.read_json(self._holder)
+        except ValueError:
+            return None
+        return Holder(**recorded) if recorded else None
+
+    def _held(self) -> LockHeld:
+        holder = self._recorded()
+        if holder is None:
+            return LockHeld("another process is changing this target", hint="wait for it to end")
+        return LockHeld(
+            f"{holder.owner} (pid {holder.pid}) is changing this target: {holder.command}",
+            hint=f"wait for it to end, or end it (kill {holder.pid}) and then: mdeploy resume",
+            details=asdict(holder),
+        )

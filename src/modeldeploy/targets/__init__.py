@@ -1,0 +1,1 @@
+"""Drivers: the places where revisions run."""
