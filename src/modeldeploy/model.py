@@ -154,8 +154,8 @@ class Observed:
 class Histogram:
     """Cumulative latency histogram: ``counts[i]`` requests took at most ``bounds[i]`` seconds.
 
-    Bounds ascend; the last one may be infinite. Two samples of one revision need not share bounds
-    (routers list only the buckets they have used): a missing bound has the count of the next lower.
+    Bounds ascend; the last one may be infinite. Samples of one epoch share their bounds, except that
+    one without requests may have none.
     """
 
     bounds: tuple[float, ...] = ()
