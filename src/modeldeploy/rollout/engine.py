@@ -8,7 +8,7 @@ loop. A process that dies in between leaves a journal that `resume` goes on from
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from modeldeploy.clock import Clock
@@ -156,8 +156,9 @@ class Engine:
         first: int = 0,
     ) -> Outcome:
         acts = self._acts()
+        labelled = replace(spec, rollout=journal.rollout) if spec else None
         try:
-            self._run(journal, plan.steps, lambda step: acts.carry_out(step, spec, verify), first)
+            self._run(journal, plan.steps, lambda step: acts.carry_out(step, labelled, verify), first)
         except (GateFailed, TargetRefused) as failure:
             self._reject(journal, plan, failure)
         except Interrupted:
@@ -204,7 +205,7 @@ class Engine:
                 raise Interrupted("interrupted")
             began = self._clock.monotonic()
             journal.begin(index)
-            self._tell("step.begin", step.sentence, index=index, kind=kind_of(step))
+            self._tell("step.begin", step.sentence, index=index, kind=kind_of(step), sentence=step.sentence)
             carry_out(step)
             journal.done(index)
             seconds = round(self._clock.monotonic() - began, 3)

@@ -1,0 +1,128 @@
+"""Looking at targets: what runs, what happened, what it says, what it answers.
+
+Loads neither the project file's schema nor anything heavy: these are the commands for a bad night.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from modeldeploy.config.peek import peek, target_names
+from modeldeploy.errors import ConfigError, TargetUnavailable
+from modeldeploy.model import BundleRef, Holder, HttpResponse, Observed, RevisionId
+from modeldeploy.rollout import journal
+from modeldeploy.target import Target
+from modeldeploy.targets import open_target
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRecord:
+    """One rollout of a target's history. Times are Unix seconds."""
+
+    id: str
+    action: str
+    """``deploy``, ``rollback`` or ``abort``."""
+    began: float
+    ended: float | None
+    outcome: str | None
+    """``promoted``, ``rejected``, ``rolled-back``, ``aborted``, ``abandoned``; None while unfinished."""
+    candidate: RevisionId | None
+    bundle: BundleRef | None
+    stable: RevisionId | None
+    """Who was stable before, or (a rollback's) who it went back to."""
+    by: str
+    command: str
+    reason: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """A target as it is now."""
+
+    name: str
+    observed: Observed
+    rollout: RolloutRecord | None
+    """The rollout that is unfinished: running now if there is a ``holder``, else interrupted or held."""
+    holder: Holder | None
+
+
+def open_named(root: Path, target: str | None) -> Target:
+    """The project's target of that name; its only one, where ``target`` is None."""
+    address = peek(root, target)
+    return open_target(address.driver, address.project, address.target, address.options)
+
+
+def status(root: Path, target: str | None = None) -> list[TargetStatus]:
+    """The named target's status, or that of all targets."""
+    names = [target] if target is not None else target_names(root)
+    return [_status_of(peek(root, name).target, open_named(root, name)) for name in names]
+
+
+def history(root: Path, target: str | None, *, limit: int = 20) -> list[RolloutRecord]:
+    """The target's rollouts, the newest first."""
+    store = open_named(root, target).store
+    newest = list(reversed(store.rollouts()))[:limit]
+    return [_record(journal.read(store, name)) for name in newest]
+
+
+def logs(
+    root: Path, target: str | None, *, revision: str | None = None, tail: int = 100, follow: bool = False
+) -> Iterator[str]:
+    """The last lines that a revision wrote: by default the candidate's, or else stable's."""
+    place = open_named(root, target)
+    return place.logs(_revision(place.observe(), revision), tail=tail, follow=follow)
+
+
+def predict(root: Path, target: str | None, *, body: bytes, path: str = "/predict") -> HttpResponse:
+    """Send one request to the target's endpoint, as a user would. Any status is an answer."""
+    endpoint = open_named(root, target).observe().endpoint
+    if endpoint is None:
+        raise TargetUnavailable("the target has no endpoint yet", hint="mdeploy deploy")
+    from modeldeploy.ops.http import send
+
+    return send(endpoint, path, body)
+
+
+def up(root: Path, target: str | None) -> TargetStatus:
+    """Begin to bring back what should be running on the target, after a reboot say."""
+    place = open_named(root, target)
+    place.start()
+    return _status_of(peek(root, target).target, place)
+
+
+def _status_of(name: str, place: Target) -> TargetStatus:
+    entry = journal.unfinished(place.store)
+    # Read in this order: a rollout that ends in between shows as over, not as interrupted.
+    holder = place.store.holder()
+    return TargetStatus(name, place.observe(), _record(entry) if entry and entry.begun else None, holder)
+
+
+def _record(entry: journal.Entry) -> RolloutRecord:
+    return RolloutRecord(
+        id=entry.rollout,
+        action=entry.action,
+        began=entry.began,
+        ended=entry.ended,
+        outcome=entry.outcome,
+        candidate=entry.candidate,
+        bundle=entry.bundle,
+        stable=entry.stable,
+        by=entry.by,
+        command=entry.command,
+        reason=entry.reason,
+        held=entry.held,
+    )
+
+
+def _revision(observed: Observed, wanted: str | None) -> RevisionId:
+    known = sorted(observed.revisions, key=lambda revision: revision.created, reverse=True)
+    for revision in known:
+        if wanted in (revision.id, revision.bundle.version, str(revision.bundle)):
+            return revision.id
+    there = ", ".join(revision.id for revision in known) or "none"
+    if wanted is not None or not known:
+        raise ConfigError(f"{wanted or 'the target'} has no log here; revisions on this target: {there}")
+    return known[0].id
