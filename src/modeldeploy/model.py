@@ -178,6 +178,10 @@ class Sample:
     """Answers of 500 and above, and requests that another revision had to answer in its place."""
     in_flight: int = 0
     latency: Histogram = field(default_factory=Histogram)
+    abandoned: int = 0
+    """Requests whose client left without an answer; not among ``requests``, and their waiting time is
+    in ``latency``: a revision that hangs until clients give up has few requests and bad latencies.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import importlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from modeldeploy.ops.making import build, check, doctor, golden, init, lock, smoke
+    from modeldeploy.ops.checking import check, doctor
+    from modeldeploy.ops.making import build, golden, init, lock, smoke
     from modeldeploy.ops.rollouts import abort, deploy, destroy, plan, resume, rollback
     from modeldeploy.ops.watching import history, logs, predict, status, up
 
@@ -37,7 +38,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "making": ("build", "check", "doctor", "golden", "init", "lock", "smoke"),
+    "checking": ("check", "doctor"),
+    "making": ("build", "golden", "init", "lock", "smoke"),
     "rollouts": ("abort", "deploy", "destroy", "plan", "resume", "rollback"),
     "watching": ("history", "logs", "predict", "status", "up"),
 }

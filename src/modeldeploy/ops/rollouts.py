@@ -145,15 +145,15 @@ def destroy(root: Path, target: str | None, *, emit: Emit) -> None:
 
 def revision_spec(project: Project, target: str, bundle: Built) -> RevisionSpec:
     """What a driver needs to run this bundle with this target's settings."""
-    config = project.target(target)
-    env = Sealed({name: value.get_secret_value() for name, value in config.env.items()})
+    env = project.env(target)
+    replicas = project.target(target).replicas
     return RevisionSpec(
-        id=revision_id(bundle.ref, config.replicas, env),
+        id=revision_id(bundle.ref, replicas, env),
         project=project.file.project.name,
         bundle=bundle.ref,
         bundle_path=str(bundle.path),
         rollout="",
-        replicas=config.replicas,
+        replicas=replicas,
         env=env,
     )
 
@@ -178,15 +178,15 @@ def _load(root: Path) -> Project:
 
 
 def _bundle(project: Project, ref: str | None, emit: Emit) -> Built:
-    from modeldeploy.bundle.build import build, find
+    from modeldeploy.ops.making import find_bundle
 
-    return build(project, emit=emit) if ref is None else find(ref, project.file.project.name)
+    return find_bundle(project, ref, emit)
 
 
 def _path_of(bundle: BundleRef) -> Path:
-    from modeldeploy.bundle.build import find
+    from modeldeploy.ops.making import stored_bundle
 
-    return find(bundle.digest, bundle.name).path
+    return stored_bundle(bundle.name, bundle.digest).path
 
 
 def _spec_again(run: _Run, bundle: BundleRef, path: Path) -> RevisionSpec | None:

@@ -1,0 +1,212 @@
+"""From a project to a bundle in the store.
+
+The order makes what is cheap to find wrong be found first, and what is known already not be done again:
+model and golden samples are looked at; the lock is used or resolved; if the digest of all inputs is known,
+its bundle is the answer. Otherwise the files are put in place once, BentoML is asked for its part (unless
+it made the same one before), and the finished folder is added to the store by one rename.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modeldeploy import files
+from modeldeploy.bundle import bento, facts, lock, npz, progress, sources, stage
+from modeldeploy.bundle.inspection import ModelFacts, inspect
+from modeldeploy.bundle.manifest import (
+    BUILD_FACTS,
+    GENERATED,
+    MANIFEST,
+    SOURCE,
+    Golden,
+    Manifest,
+    canonical,
+    digest_of,
+)
+from modeldeploy.bundle.recipe import Recipe
+from modeldeploy.bundle.stage import Item
+from modeldeploy.bundle.store import BundleStore, Stored
+from modeldeploy.errors import BundleError
+from modeldeploy.events import Emit
+from modeldeploy.model import BundleRef
+
+if TYPE_CHECKING:
+    from modeldeploy.config.load import Project  # brings pydantic along
+
+_INDEX = "builds-1"
+"""Digest of a build's inputs -> digest of its bundle. The number grows when builds make something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A bundle in the store. ``unchanged``: it was there before, nothing was made."""
+
+    ref: BundleRef
+    path: Path
+    unchanged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that a bundle is made from, looked at and checked, nothing of it copied yet."""
+
+    recipe: Recipe
+    model: ModelFacts
+    lock: lock.Lock
+    weights: tuple[Item, ...]
+    code: tuple[Item, ...]
+    golden: tuple[Item, ...]
+    samples: int
+    skipped: tuple[str, ...]
+
+    def digest(self) -> str:
+        """Changes with everything that could change the bundle."""
+        recipe = self.recipe
+        settings = [recipe.name, recipe.version, recipe.entrypoint, recipe.python, recipe.requirements]
+        content = [item.file.to_json() for item in (*self.weights, *self.code, *self.golden)]
+        return digest_of(canonical([settings, recipe.rtol, recipe.atol, self.lock.digest, content]))
+
+    def manifest(self, others: tuple[Item, ...]) -> Manifest:
+        """The manifest of the bundle with these inputs and the files that BentoML made."""
+        recipe = self.recipe
+        items = (*self.weights, *self.code, *self.golden, *others)
+        golden = self.golden[0].file.path if self.golden else None
+        return Manifest(
+            name=recipe.name,
+            version=recipe.version,
+            framework=self.model.framework,
+            entrypoint=recipe.entrypoint or GENERATED,
+            model=tuple(item.file.path for item in self.weights),
+            python=recipe.python,
+            lock=self.lock.digest,
+            requirements=tuple(sorted(recipe.requirements)),
+            signature=self.model.signature,
+            golden=Golden(golden, self.samples, recipe.rtol, recipe.atol) if golden else None,
+            files=tuple(item.file for item in items),
+        )
+
+
+def build(project: Project, *, emit: Emit, upgrade: bool = False) -> Built:
+    """Build a project's bundle and keep it in the store; at once where nothing changed.
+
+    ``upgrade`` resolves the lock anew, to the newest versions that the requirements allow. Raises
+    `BundleError` for what is wrong with the model, its samples, its code or its packages.
+    """
+    with _disk_watched():
+        return build_recipe(Recipe.of(project), emit=emit, upgrade=upgrade)
+
+
+def build_recipe(recipe: Recipe, *, emit: Emit, upgrade: bool = False) -> Built:
+    """What `build` does, for inputs that come from elsewhere than a project file."""
+    store = BundleStore()
+    inputs = gather(recipe, emit=emit, upgrade=upgrade)
+    index = files.home() / "cache" / _INDEX / inputs.digest().removeprefix("sha256:")
+    if known := _known(store, index, recipe):
+        return Built(known.ref, known.path, unchanged=True)
+    if inputs.skipped:
+        progress.warn(emit, f"left out: {', '.join(inputs.skipped[:8])}", skipped=list(inputs.skipped))
+    store.refuse_other(inputs.manifest(()), complete=False)
+    with store.workspace() as folder:
+        manifest = assemble(inputs, folder, emit=emit)
+        with progress.step(emit, "store", "adding the bundle to the store") as told:
+            stored, new = store.add(folder, manifest)
+            told |= {"digest": stored.ref.digest, "message": f"stored {stored.ref}"}
+    index.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(index, stored.ref.digest.encode())
+    return Built(stored.ref, stored.path, unchanged=not new)
+
+
+def gather(recipe: Recipe, *, emit: Emit, upgrade: bool = False) -> Inputs:
+    """Look at all inputs of a build, and resolve the lock if it does not fit them. Raises `BundleError`."""
+    own = recipe.entrypoint is not None
+    model = inspect(recipe.model, insisted=recipe.framework, own_service=own)
+    found = sources.collect(recipe.root, recipe.include, recipe.exclude)
+    if recipe.entrypoint:
+        _check_entrypoint(recipe.entrypoint, found)
+    weights = stage.model_items(recipe, model)
+    samples = npz.samples_in(recipe.golden, model.signature) if recipe.golden else 0
+    in_model = {item.file.path for item in weights}
+    code = stage.code_items(recipe, model, found, weights[0].file.path)
+    return Inputs(
+        recipe=recipe,
+        model=model,
+        lock=_lock(recipe, emit=emit, upgrade=upgrade),
+        weights=weights,
+        code=tuple(item for item in code if item.file.path not in in_model),
+        golden=stage.golden_items(recipe),
+        samples=samples,
+        skipped=tuple(found.skipped),
+    )
+
+
+def assemble(inputs: Inputs, folder: Path, *, emit: Emit) -> Manifest:
+    """Make the whole bundle in an empty folder. Raises `BundleError`."""
+    recipe = inputs.recipe
+    staged = (*inputs.weights, *inputs.code, *inputs.golden)
+    stage.write(staged, folder)
+    service = bento.Service(
+        recipe.name, recipe.entrypoint or GENERATED, recipe.python, inputs.lock, inputs.code
+    )
+    made = bento.skeleton(service, version=recipe.version, staged=folder / SOURCE, emit=emit)
+    stage.drop_strangers(staged, folder)
+    manifest = inputs.manifest(made)
+    told = facts.to_bytes(facts.gather(recipe.root))
+    stage.write(
+        (*made, Item.of_bytes(MANIFEST, manifest.to_bytes()), Item.of_bytes(BUILD_FACTS, told)), folder
+    )
+    return manifest
+
+
+def _known(store: BundleStore, index: Path, recipe: Recipe) -> Stored | None:
+    """The bundle that these inputs made before, if it is there, intact, and its version's."""
+    try:
+        digest = index.read_text()
+    except OSError:
+        return None
+    if store.digest_of(recipe.name, recipe.version) != digest:
+        return None
+    try:
+        return store.find(recipe.name, recipe.version)
+    except BundleError:
+        return None  # damaged: it is made again, in place of what is there
+
+
+def _lock(recipe: Recipe, *, emit: Emit, upgrade: bool) -> lock.Lock:
+    known = None if upgrade else lock.present(recipe)
+    if known:
+        return known
+    with progress.step(emit, "lock", f"resolving the packages for {lock.FILENAME}") as told:
+        made = lock.resolve(recipe, upgrade=upgrade)
+        told["packages"] = made.count
+    return made
+
+
+def _check_entrypoint(entrypoint: str, found: sources.Found) -> None:
+    module = entrypoint.partition(":")[0].replace(".", "/")
+    if not {f"{module}.py", f"{module}/__init__.py"} & found.files.keys():
+        there = [path for path in found.files if path.endswith(".py")]
+        raise BundleError(
+            f"[service] entrypoint is '{entrypoint}', but [build] include does not take in {module}.py",
+            hint=f"it takes in {', '.join(there[:8])}" if there else f'set include = ["{module}.py"]',
+        )
+
+
+@contextmanager
+def _disk_watched() -> Iterator[None]:
+    """A full disk ends any build with the same sentence, whichever file was being written."""
+    try:
+        yield
+    except OSError as error:
+        if full := files.disk_full(Path(error.filename or files.home()), error):
+            raise full from error
+        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
+            raise BundleError(
+                f"cannot write {error.filename}: {error.strerror}",
+                hint="make it writable, or set MDEPLOY_HOME",
+            ) from error
+        raise

@@ -1,0 +1,148 @@
+"""The Python environments that bundles run in: made from a bundle's lock, shared by all with the same one.
+
+``python -m modeldeploy.bundle.environment BUNDLE`` makes a bundle's environment as a program of its own.
+
+An environment lives in ``envs/KEY`` of mdeploy's home. It is made in place (the programs in a virtual
+environment know its path) under a lock, and a marker written last says that it is whole: whoever finds
+no marker starts anew, so a process killed midway costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import shutil
+import sys
+import sysconfig
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from modeldeploy import files
+from modeldeploy.bundle import uvtool
+from modeldeploy.bundle.manifest import LOCK, Manifest, canonical, digest_of
+from modeldeploy.errors import BundleError
+from modeldeploy.events import Emit, Event
+
+_MARKER = ".mdeploy-environment"
+_STEP = "environment"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The environment for one lock and one Python on this platform. Nothing is made before `create`."""
+
+    path: Path
+    version: str
+    """The Python asked for, e.g. ``3.11``."""
+    lock: str
+    """The lock's text."""
+
+    @classmethod
+    def of(cls, bundle: Path) -> Environment:
+        """The environment of an unpacked bundle. Raises `BundleError` for what is no bundle."""
+        manifest = Manifest.read(bundle)
+        try:
+            return cls.for_lock((bundle / LOCK).read_text(), manifest.python)
+        except OSError as error:
+            raise BundleError(
+                f"{bundle} has lost its lock ({LOCK}): {error.strerror}", hint="build it again: mdeploy build"
+            ) from error
+
+    @classmethod
+    def for_lock(cls, lock: str, version: str) -> Environment:
+        """The environment for a lock's text and a Python version."""
+        where = [sysconfig.get_platform(), platform.libc_ver()[0], platform.machine()]
+        key = digest_of(canonical([lock, version, *where])).removeprefix("sha256:")[:24]
+        return cls(files.home() / "envs" / key, version, lock)
+
+    @property
+    def python(self) -> Path:
+        """The environment's interpreter."""
+        return self.path / "bin" / "python"
+
+    @property
+    def ready(self) -> bool:
+        """True once it is whole. False again if the interpreter that it builds on was removed."""
+        return (self.path / _MARKER).exists() and self.python.exists()
+
+    def create(self, emit: Emit) -> None:
+        """Make it unless it is there. Two callers at once: one makes it, the other waits.
+
+        Raises `BundleError` where the Python is missing or a package cannot be had.
+        """
+        if self.ready:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with files.locked(self.path.parent / f"{self.path.name}.lock"):
+            if not self.ready:
+                self._make(emit)
+
+    def _make(self, emit: Emit) -> None:
+        started, count = time.monotonic(), self.lock.count("\n") - self.lock.count("--hash")
+        told = {"step": _STEP, "path": str(self.path), "packages": count}
+        emit(Event("build.step", time.time(), f"installing {count} packages", {**told, "state": "started"}))
+        shutil.rmtree(self.path, ignore_errors=True)
+        try:
+            self._install()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(self.path)
+            raise
+        files.write_json(self.path / _MARKER, {"python": self.version})
+        seconds = round(time.monotonic() - started, 3)
+        done = {**told, "state": "done", "seconds": seconds}
+        emit(Event("build.step", time.time(), f"installed {count} packages in {seconds:.1f} s", done))
+
+    def _install(self) -> None:
+        uvtool.run(
+            ["venv", "--quiet", "--no-project", "--python", _interpreter(self.version), str(self.path)],
+            doing=f"making an environment with Python {self.version}",
+        )
+        lock = self.path / "requirements.lock"
+        files.write_atomic(lock, self.lock.encode())
+        uvtool.run(
+            [
+                *("pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"),
+                *("--python", str(self.python), str(lock)),
+            ],
+            doing="installing the bundle's packages",
+            cwd=self.path,
+        )
+
+
+def _interpreter(version: str) -> str:
+    """An interpreter of that version on this machine. Raises `BundleError` saying how to get one."""
+    if ".".join(str(part) for part in sys.version_info[: version.count(".") + 1]) == version:
+        return str(Path(getattr(sys, "_base_executable", sys.executable)))
+    try:
+        found = uvtool.run(
+            ["python", "find", "--no-project", "--system", version], doing="looking for Python"
+        )
+    except BundleError as error:
+        raise BundleError(
+            f"Python {version} is not on this machine; the bundle is locked for it",
+            hint=f"install it ('{uvtool.binary()}' python install {version}), or set [build] python to "
+            f"{sys.version_info.major}.{sys.version_info.minor}",
+        ) from error
+    return found.output.strip()
+
+
+def main() -> None:
+    """Make the environment of the bundle named on the command line; events as JSON lines."""
+    import json  # only this form prints
+
+    from modeldeploy.errors import ModelDeployError
+
+    def tell(event: Event) -> None:
+        line = {"kind": event.kind, "at": event.at, "message": event.message, "data": dict(event.data)}
+        print(json.dumps(line), flush=True)  # noqa: T201  # stdout is this program's interface
+
+    try:
+        Environment.of(Path(sys.argv[1])).create(tell)
+    except ModelDeployError as error:
+        sys.exit(f"{error.message}\n{error.hint or ''}".strip())
+
+
+if __name__ == "__main__":
+    main()

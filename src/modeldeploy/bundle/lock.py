@@ -1,0 +1,152 @@
+"""``modeldeploy.lock``: every package that a bundle runs on, pinned by version and by the hash of its files.
+
+The project keeps it beside its project file and commits it. Its first line holds a digest of what it was
+resolved from; while that stays the same, the lock is used as it is and nothing is asked of the network.
+One lock serves all platforms. No package index is named in it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modeldeploy import files
+from modeldeploy.bundle import uvtool
+from modeldeploy.bundle.manifest import canonical, digest_of
+from modeldeploy.bundle.recipe import Recipe
+from modeldeploy.errors import BundleError
+
+FILENAME = "modeldeploy.lock"
+_HEADER = "# Made by mdeploy; commit it, do not edit it. Resolved from"
+_FIRST = re.compile(rf"^{re.escape(_HEADER)} (sha256:[0-9a-f]{{64}})$")
+_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(\[[^\]]*\])?\s*(==|@\s*https://)")
+_URL = re.compile(r"@\s*(\S+)")
+
+BENTOML = "bentoml>=1.4.39,<1.5"
+SERVING = (BENTOML, "httptools>=0.6", "uvicorn>=0.30", 'uvloop>=0.19; sys_platform != "win32"')
+"""What every bundle needs to be served; the project's own requirements come on top."""
+ONNX = ("numpy>=1.26", "onnxruntime>=1.20")
+"""What the generated service needs besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Pinned requirements as uv and pip read them, without comments. ``digest`` is of just this text."""
+
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """``sha256:`` of the text."""
+        return digest_of(self.text.encode())
+
+    @property
+    def count(self) -> int:
+        """How many packages are pinned, over all platforms."""
+        return sum(not line.startswith(" ") for line in self.text.splitlines())
+
+
+def wanted(recipe: Recipe) -> tuple[str, ...]:
+    """All requirements that the lock must meet: the project's, and what serving needs."""
+    base = SERVING if recipe.entrypoint else SERVING + ONNX
+    return tuple(sorted({*base, *recipe.requirements}))
+
+
+def present(recipe: Recipe) -> Lock | None:
+    """The project's lock, if it was resolved from what the project asks for now.
+
+    Raises `BundleError` for a file of that name which mdeploy did not write.
+    """
+    path = recipe.root / FILENAME
+    try:
+        head, _, body = path.read_text().partition("\n")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(
+            f"cannot read {path}: {error}", hint=f"restore it, or delete it: rm '{path}'"
+        ) from error
+    found = _FIRST.match(head)
+    if not found:
+        raise BundleError(
+            f"{path}: its first line is not mdeploy's", hint=f"move it away: mv '{path}' '{path}.old'"
+        )
+    return Lock(_checked(path, body)) if found[1] == _inputs(recipe) else None
+
+
+def resolve(recipe: Recipe, *, upgrade: bool = False) -> Lock:
+    """Resolve the requirements anew and write the lock. Versions that still fit stay, unless ``upgrade``.
+
+    Raises `BundleError` for a package that does not exist, requirements that contradict each other, no
+    network, or a folder that cannot be written to.
+    """
+    _check_requirements(recipe.requirements)
+    path = recipe.root / FILENAME
+    text = _checked(path, _compiled(recipe, None if upgrade else path))
+    content = f"{_HEADER} {_inputs(recipe)}\n{text}".encode()
+    try:
+        files.write_atomic(path, content, mode=0o644)
+    except OSError as error:
+        raise BundleError(
+            f"cannot write {path}: {error.strerror}",
+            hint="make the folder writable, or build in a copy of it and bring modeldeploy.lock back",
+        ) from error
+    return Lock(text)
+
+
+def _inputs(recipe: Recipe) -> str:
+    return digest_of(canonical({"format": 1, "python": recipe.python, "requirements": wanted(recipe)}))
+
+
+def _compiled(recipe: Recipe, former: Path | None) -> str:
+    """The text that uv makes of the requirements; it keeps the versions of the former lock that fit."""
+    with tempfile.TemporaryDirectory(prefix="mdeploy-lock-") as folder:
+        output = Path(folder) / "lock.txt"
+        if former and former.exists():
+            shutil.copyfile(former, output)
+        arguments = [
+            *("pip", "compile", "-", "--quiet", "--universal", "--generate-hashes"),
+            *("--python-version", recipe.python, "--output-file", str(output)),
+            *("--no-header", "--no-annotate", "--no-emit-index-url"),
+        ]
+        requirements = "\n".join(wanted(recipe)).encode()
+        uvtool.run(arguments, doing="locking the requirements", cwd=Path(folder), stdin=requirements)
+        return output.read_text()
+
+
+def _checked(path: Path, text: str) -> str:
+    """The lock's text, if every line of it is a pinned package, one of its hashes or a comment."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    for number, line in enumerate(lines):
+        pinned = (
+            _PIN.match(line) if not line.startswith(" ") else re.match(r"\s+--hash=sha256:[0-9a-f]{64}", line)
+        )
+        if not pinned or (number == 0 and line.startswith(" ")):
+            raise BundleError(
+                f"{path}: a line is neither a pinned package nor a hash: {line.strip()[:80]!r}",
+                hint="make the lock anew: mdeploy build --upgrade",
+            )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _check_requirements(requirements: Sequence[str]) -> None:
+    """Refuse what cannot be locked for other machines, or would carry an index or a secret along."""
+    for requirement in requirements:
+        text = requirement.strip()
+        url = _URL.search(text)
+        if text.startswith("-") or not text or "\n" in text:
+            problem = "is an option, not a package"
+        elif url and not url[1].startswith("https://"):
+            problem = "names a place that other machines cannot fetch with a hash"
+        elif url and uvtool.CREDENTIALS.search(url[1]):
+            problem = "holds a password"
+        else:
+            continue
+        raise BundleError(
+            f"[build] requirements: {uvtool.CREDENTIALS.sub('://***@', text)[:120]!r} {problem}",
+            hint="name packages as 'name>=version'; set an index by UV_INDEX or in uv's user configuration",
+        )

@@ -1,0 +1,196 @@
+"""What a bundle says about itself: ``mdeploy.json`` in its root, whose digest is the bundle's identity.
+
+The manifest lists every file of the bundle with its SHA-256, size and executable bit. So the SHA-256 of
+the manifest's own bytes pins the whole content, and that is the bundle's digest. The bytes are canonical:
+JSON, UTF-8, keys sorted, files sorted by path, no white space, one newline at the end. Nothing in it
+depends on the folder, the user, the umask, the time zone, the locale or the clock.
+
+Facts that may differ between two machines without making another bundle (git commit, tool versions) are
+in ``mdeploy-build.json`` beside it, which the manifest does not list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modeldeploy.bundle.signature import Signature
+from modeldeploy.errors import BundleError
+from modeldeploy.model import BundleRef
+
+FORMAT = 1
+"""Grows when an older mdeploy could not run the bundle."""
+MANIFEST = "mdeploy.json"
+BUILD_FACTS = "mdeploy-build.json"
+SOURCE = "src"
+"""Folder of the Bento that its service runs in: code, and models at their paths in the project."""
+LOCK = "env/python/requirements.txt"
+"""Where a Bento keeps its requirements, and so where a bundle keeps its lock."""
+MTIME = 315_532_800_000_000_000
+"""Modification time of every file of a bundle, in nanoseconds: the first second of 1980, as in a wheel."""
+GENERATED = "mdeploy_service:service"
+"""The service of a bundle whose project has none of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a bundle. ``path`` is relative to its root with forward slashes; ``size`` in bytes."""
+
+    path: str
+    sha256: str
+    """64 hexadecimal digits."""
+    size: int
+    executable: bool = False
+
+    def to_json(self) -> dict[str, object]:
+        """JSON values."""
+        return {
+            "path": self.path,
+            "sha256": self.sha256,
+            "size": self.size,
+            "executable": self.executable,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> File:
+        """Reads what `to_json` wrote."""
+        return cls(str(value["path"]), str(value["sha256"]), int(value["size"]), bool(value["executable"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """The recorded samples: where they are in the bundle, how many, and how close an answer must be."""
+
+    path: str
+    samples: int
+    rtol: float
+    atol: float
+
+    def to_json(self) -> dict[str, object]:
+        """JSON values."""
+        return {"path": self.path, "samples": self.samples, "rtol": self.rtol, "atol": self.atol}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Golden:
+        """Reads what `to_json` wrote."""
+        return cls(str(value["path"]), int(value["samples"]), float(value["rtol"]), float(value["atol"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that mdeploy knows of a bundle without running it."""
+
+    name: str
+    version: str
+    framework: str
+    """``onnx``, or ``custom`` for a model that only the project's own service understands."""
+    entrypoint: str
+    """The service as BentoML imports it from ``src/``, e.g. ``service:Digits``."""
+    model: tuple[str, ...]
+    """Paths of the model's files in the bundle; the first is the one to load."""
+    python: str
+    """The Python that its lock is for, e.g. ``3.11``."""
+    lock: str
+    """``sha256:`` digest of the lock in the bundle."""
+    requirements: tuple[str, ...]
+    """What the project asked for; the lock says what that became."""
+    signature: Signature | None = None
+    """None for a model that only the project's own service understands."""
+    golden: Golden | None = None
+    files: tuple[File, ...] = ()
+
+    @property
+    def generated(self) -> bool:
+        """True if the service is mdeploy's own, made from the signature."""
+        return self.entrypoint == GENERATED
+
+    def ref(self) -> BundleRef:
+        """Name, version and digest."""
+        return BundleRef(self.name, self.version, self.digest())
+
+    def digest(self) -> str:
+        """The bundle's identity: ``sha256:`` of the manifest's bytes."""
+        return digest_of(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The one form in which this manifest is written."""
+        value = {
+            "format": FORMAT,
+            "name": self.name,
+            "version": self.version,
+            "framework": self.framework,
+            "entrypoint": self.entrypoint,
+            "model": list(self.model),
+            "python": self.python,
+            "lock": self.lock,
+            "requirements": list(self.requirements),
+            "signature": self.signature.to_json() if self.signature else None,
+            "golden": self.golden.to_json() if self.golden else None,
+            "files": [entry.to_json() for entry in sorted(self.files, key=lambda entry: entry.path)],
+        }
+        return canonical(value)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, where: str = MANIFEST) -> Manifest:
+        """Reads what `to_bytes` wrote. Raises `BundleError` for anything else; ``where`` is named there."""
+        try:
+            value = json.loads(content)
+            if value["format"] != FORMAT:
+                raise _other_format(where, value["format"])
+            return cls._of(value)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BundleError(
+                f"{where} is not a manifest of mdeploy: {type(error).__name__}: {error}",
+                hint="build the bundle again: mdeploy build",
+            ) from error
+
+    @classmethod
+    def _of(cls, value: Mapping[str, Any]) -> Manifest:
+        signature, golden = value["signature"], value["golden"]
+        return cls(
+            name=str(value["name"]),
+            version=str(value["version"]),
+            framework=str(value["framework"]),
+            entrypoint=str(value["entrypoint"]),
+            model=tuple(value["model"]),
+            python=str(value["python"]),
+            lock=str(value["lock"]),
+            requirements=tuple(value["requirements"]),
+            signature=Signature.from_json(signature) if signature else None,
+            golden=Golden.from_json(golden) if golden else None,
+            files=tuple(File.from_json(entry) for entry in value["files"]),
+        )
+
+    @classmethod
+    def read(cls, bundle: Path) -> Manifest:
+        """The manifest of an unpacked bundle. Raises `BundleError` where there is none."""
+        path = bundle / MANIFEST
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"{bundle} is no bundle: {MANIFEST}: {error.strerror}", hint="make one: mdeploy build"
+            ) from error
+        return cls.from_bytes(content, where=str(path))
+
+
+def canonical(value: object) -> bytes:
+    """JSON in its one canonical form: sorted keys, UTF-8, no white space, a newline at the end."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def digest_of(content: bytes) -> str:
+    """``sha256:`` and 64 hexadecimal digits."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _other_format(where: str, found: object) -> BundleError:
+    return BundleError(
+        f"{where} has format {found!r}; this mdeploy reads format {FORMAT}",
+        hint="use the mdeploy that built it, or build the bundle again: mdeploy build",
+    )

@@ -1,0 +1,109 @@
+"""Runs one worker of a bundle on this machine for as long as a test of it lasts."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from modeldeploy.bundle.environment import Environment
+from modeldeploy.bundle.golden import Call
+from modeldeploy.bundle.launch import command
+from modeldeploy.errors import BundleError
+from modeldeploy.events import Emit
+from modeldeploy.model import HttpRequest, HttpResponse
+
+READY_SECONDS = 120.0
+_STOP_SECONDS = 10.0
+_PAUSE = 0.02
+_LINES = 20
+
+
+@contextmanager
+def running(bundle: Path, *, emit: Emit, env: Mapping[str, str] | None = None) -> Iterator[Call]:
+    """A ready worker of a bundle: yields what sends it requests, and stops it at the end.
+
+    Makes the bundle's environment first if there is none. ``env`` is added to the worker's variables.
+    Raises `BundleError` with the worker's last lines where it does not become ready.
+    """
+    Environment.of(bundle).create(emit)
+    # Short, because a unix socket's path may have about 100 characters.
+    with tempfile.TemporaryDirectory(prefix="mdeploy-", dir="/tmp") as folder:  # made with mode 0700
+        place = Path(folder) / "s"
+        argv, variables = command(bundle, socket=place)
+        with (Path(folder) / "log").open("w+b") as log:
+            worker = subprocess.Popen(
+                argv,
+                env={**variables, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+            )
+            try:
+                _await_ready(worker, place, log)
+                yield lambda request: _send(place, request)
+            finally:
+                _stop(worker)
+
+
+def _await_ready(worker: subprocess.Popen[bytes], place: Path, log: IO[bytes]) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    last = "it did not listen"
+    while time.monotonic() < deadline:
+        if worker.poll() is not None:
+            raise _not_ready(f"its worker ended with code {worker.returncode}", log)
+        try:
+            answer = _send(place, HttpRequest("GET", "/readyz", timeout=5.0))
+        except OSError:
+            time.sleep(_PAUSE)
+            continue
+        if answer.status == 200:
+            return
+        last = f"GET /readyz answered {answer.status}"
+        time.sleep(_PAUSE)
+    raise _not_ready(f"after {READY_SECONDS:g} s, {last}", log)
+
+
+def _not_ready(reason: str, log: IO[bytes]) -> BundleError:
+    log.seek(0)
+    lines = log.read().decode(errors="replace").splitlines()[-_LINES:]
+    return BundleError(
+        f"the bundle did not become ready: {reason}",
+        hint="its last lines are above; put the service right and build it again",
+        details={"output": lines},
+    )
+
+
+def _send(place: Path, request: HttpRequest) -> HttpResponse:
+    """One request on a connection of its own. Raises OSError where nobody answers."""
+    from http.client import HTTPConnection, HTTPException  # 20 ms that no quick command needs
+
+    connection = HTTPConnection("bundle", timeout=request.timeout)
+    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.sock.settimeout(request.timeout)
+        connection.sock.connect(os.fspath(place))
+        connection.request(request.method, request.path, request.body or None, dict(request.headers))
+        answer = connection.getresponse()
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        return HttpResponse(answer.status, answer.read(), headers)
+    except HTTPException as error:
+        raise ConnectionError(f"the worker broke off its answer: {error}") from error
+    finally:
+        connection.close()
+
+
+def _stop(worker: subprocess.Popen[bytes]) -> None:
+    worker.terminate()
+    try:
+        worker.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()

@@ -1,0 +1,1 @@
+"""What each command does: ask `modeldeploy.ops`, and put its answer into words."""

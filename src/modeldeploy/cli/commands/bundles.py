@@ -1,0 +1,47 @@
+"""lock, build, test, golden."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modeldeploy import ops
+from modeldeploy.cli.session import Answer, Session
+
+
+def lock(session: Session) -> Answer:
+    """Pin the requirements."""
+    with session.view() as view:
+        path = ops.lock(session.root, upgrade=session.values.upgrade, emit=view.show)
+    return Answer({"path": path}, [str(path)])
+
+
+def build(session: Session) -> Answer:
+    """Make the bundle."""
+    values = session.values
+    with session.view() as view:
+        built = ops.build(session.root, bump=values.bump, upgrade=values.upgrade, emit=view.show)
+    result = {
+        "ref": str(built.ref),
+        "digest": built.ref.digest,
+        "path": built.path,
+        "unchanged": built.unchanged,
+    }
+    session.note("unchanged: this bundle was there already" if built.unchanged else f"built in {built.path}")
+    return Answer(result, [f"{built.ref}  {built.ref.digest}"])
+
+
+def test(session: Session) -> Answer:
+    """Smoke-test the bundle on this machine."""
+    with session.view() as view:
+        found = ops.smoke(session.root, ref=session.values.bundle, emit=view.show)
+    return Answer(found, [], code=0 if found.passed else 4, ok=found.passed)
+
+
+def golden(session: Session) -> Answer:
+    """Record golden samples."""
+    values = session.values
+    samples = Path(values.samples) if values.samples else None
+    with session.view() as view:
+        path, count = ops.golden(session.root, samples=samples, count=values.count, emit=view.show)
+    lines = [f"{count} golden samples are in {path}", "next: mdeploy build"]
+    return Answer({"path": path, "count": count}, lines)

@@ -1,0 +1,112 @@
+"""What a project file may say and yet is worth a thought: warnings, never errors."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from modeldeploy.config.positions import KeyPath
+from modeldeploy.config.problems import dotted
+from modeldeploy.config.schema import ProcessTargetTable, ProjectFile, TargetTable
+from modeldeploy.model import Finding, Level
+
+_SECRET_NAME = re.compile(
+    r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|(?:^|_)PWD(?:$|_)",
+    re.IGNORECASE,
+)
+_NAME_OF_A_PLACE = re.compile(r"_(?:FILE|PATH|DIR|URL|NAME|ID|TTL|LIMIT|COUNT)$", re.IGNORECASE)
+_SECRET_VALUE = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]+:[^/\s@]+@|^(?:AKIA|ASIA)[0-9A-Z]{16}$|^gh[pousr]_\w{20,}"
+    r"|^github_pat_|^glpat-|^xox[abprs]-|^sk-[\w-]{16,}|^hf_\w{20,}|^eyJ[\w-]{10,}\.[\w-]+\."
+)
+
+Locate = Callable[[KeyPath], str]
+
+
+def give(file: ProjectFile, root: Path, locate: Locate) -> Iterator[Finding]:
+    """Warnings about a valid project file; ``locate`` tells where a key is. No value of `env` is shown."""
+    for name, target in file.targets.items():
+        yield from _secrets(name, target, locate)
+        yield from _without_effect(name, target, locate)
+        if isinstance(target, ProcessTargetTable):
+            yield from _open_to_the_network(name, target, locate)
+    yield from _same_port(file, locate)
+    yield from _without_files(file, root, locate)
+
+
+def _warning(key: KeyPath, locate: Locate, message: str, remedy: str) -> Finding:
+    return Finding("config", Level.WARNING, f"{dotted(key)}: {message}", remedy, locate(key))
+
+
+def looks_secret(name: str, value: str) -> bool:
+    """True if an environment variable's name or value is one that secrets have."""
+    named = _SECRET_NAME.search(name) is not None and _NAME_OF_A_PLACE.search(name) is None
+    return (named and bool(value)) or _SECRET_VALUE.search(value) is not None
+
+
+def _secrets(name: str, target: TargetTable, locate: Locate) -> Iterator[Finding]:
+    for variable, value in target.env.items():
+        if looks_secret(variable, value.get_secret_value()):
+            yield _warning(
+                ("targets", name, "env", variable),
+                locate,
+                "looks like a secret, and this file is made to be shared",
+                "keep it in a file outside the project and give the service that file's path; "
+                "if it was committed, replace it",
+            )
+
+
+def _without_effect(name: str, target: TargetTable, locate: Locate) -> Iterator[Finding]:
+    rollout = target.rollout
+    if rollout.strategy != "canary" and "steps" in rollout.model_fields_set:
+        yield _warning(
+            ("targets", name, "rollout", "steps"),
+            locate,
+            f'only a canary has steps; with strategy = "{rollout.strategy}" they have no effect',
+            'remove them, or write strategy = "canary"',
+        )
+
+
+def _open_to_the_network(name: str, target: ProcessTargetTable, locate: Locate) -> Iterator[Finding]:
+    if not ipaddress.ip_address(target.host).is_loopback:
+        yield _warning(
+            ("targets", name, "host"),
+            locate,
+            f"on {target.host}, everyone who reaches this machine can use the model, without a password",
+            'write host = "127.0.0.1" unless you want that',
+        )
+
+
+def _same_port(file: ProjectFile, locate: Locate) -> Iterator[Finding]:
+    local = [
+        (name, target) for name, target in file.targets.items() if isinstance(target, ProcessTargetTable)
+    ]
+    for (first, one), (second, other) in itertools.combinations(local, 2):
+        if one.port == other.port:
+            yield _warning(
+                ("targets", second, "port"),
+                locate,
+                f"targets.{first} has port {one.port} too, so that only one of them can run at a time",
+                "give one of them another port",
+            )
+
+
+def _without_files(file: ProjectFile, root: Path, locate: Locate) -> Iterator[Finding]:
+    for index, pattern in enumerate(file.build.include):
+        if not _matches_any(root, pattern):
+            yield _warning(
+                ("build", "include", index),
+                locate,
+                f"no file matches {pattern}",
+                "correct or remove the pattern",
+            )
+
+
+def _matches_any(root: Path, pattern: str) -> bool:
+    try:
+        return next(root.glob(pattern), None) is not None
+    except (OSError, ValueError, NotImplementedError):
+        return False

@@ -1,0 +1,127 @@
+"""The files that a project file names: they are there, they are files, and they stay in the project."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from modeldeploy.config import names, values
+from modeldeploy.config.problems import Problem
+
+_FILE = "a file"
+_FOLDER = "a folder"
+_BROKEN = "a link to a file that is not there"
+_ABSENT = "not there"
+
+
+def check(root: Path, content: Mapping[str, Any], may_be_missing: Collection[str] = ()) -> list[Problem]:
+    """Problems with the named files. ``content`` need not have been checked: what is malformed is skipped."""
+    return [
+        *_file(root, content, "path", missing_allowed="model.path" in may_be_missing),
+        *_file(root, content, "golden", missing_allowed="model.golden" in may_be_missing),
+        *_own_service(root, content),
+        *_envoys(root, content),
+    ]
+
+
+def _file(root: Path, content: Mapping[str, Any], key: str, *, missing_allowed: bool) -> Iterator[Problem]:
+    name = _text(content, "model", key)
+    if not name or values.outside(name):
+        return
+    fault = _fault(root / name, root, folder_allowed=bool(_text(content, "service", "entrypoint")))
+    if fault == _ABSENT and missing_allowed:
+        return
+    if fault == _ABSENT:
+        remedy = ": record it with 'mdeploy golden'" if key == "golden" else ""
+        near = _near(root / name, root)
+        yield Problem(
+            ("model", key), f"there is no file {name}{remedy}", "a file in the project's folder", near
+        )
+    elif fault:
+        yield Problem(("model", key), f"{name} is {fault}", "a file in the project's folder")
+
+
+def _fault(path: Path, root: Path, *, folder_allowed: bool) -> str:
+    """What keeps this path from being one of the project's files; empty if nothing does."""
+    kind = _kind(path)
+    if kind in (_FILE, _FOLDER) and _leads_out(path, root):
+        return "a link that leads out of the project's folder"
+    return "" if kind == _FILE or (kind == _FOLDER and folder_allowed) else kind
+
+
+def _own_service(root: Path, content: Mapping[str, Any]) -> Iterator[Problem]:
+    entrypoint = _text(content, "service", "entrypoint")
+    if not names.matches(names.ENTRYPOINT, entrypoint):
+        return
+    module = entrypoint.partition(":")[0].replace(".", "/")
+    if _FILE not in (_kind(root / f"{module}.py"), _kind(root / module / "__init__.py")):
+        near = _near(root / f"{module}.py", root)
+        yield Problem(
+            ("service", "entrypoint"),
+            f"there is no file {module}.py",
+            "a module in the project's folder",
+            near and near.removesuffix(".py").replace("/", ".") + ":" + entrypoint.partition(":")[2],
+        )
+    elif not _table(content, "build").get("include"):
+        expected = 'patterns such as ["*.py"]'
+        yield Problem(("build", "include"), "the code of your service is not in the bundle", expected)
+
+
+def _envoys(root: Path, content: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, target in _table(content, "targets").items():
+        is_process = isinstance(target, dict) and target.get("driver") == names.PROCESS
+        envoy = target.get("envoy") if is_process else None
+        # A name without a slash is looked up on PATH, and `doctor` tells what was found there.
+        if not isinstance(envoy, str) or "/" not in envoy or not envoy.isprintable():
+            continue
+        at = ("targets", name, "envoy")
+        if _kind(root / envoy) != _FILE:
+            yield Problem(at, f"there is no file {envoy}", "the path to an Envoy program")
+        elif not os.access(root / envoy, os.X_OK):
+            yield Problem(at, f"{envoy} may not be run", f"a program (chmod +x '{envoy}' makes it one)")
+
+
+def _kind(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return _BROKEN if path.name in _links(path.parent) else _ABSENT
+    return _FILE if stat.S_ISREG(mode) else _FOLDER if stat.S_ISDIR(mode) else "neither a file nor a folder"
+
+
+def _links(folder: Path) -> set[str]:
+    try:
+        return {entry.name for entry in folder.iterdir() if entry.is_symlink()}
+    except (OSError, ValueError):
+        return set()
+
+
+def _leads_out(path: Path, root: Path) -> bool:
+    try:
+        return not path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # a link to itself
+        return False
+
+
+def _near(path: Path, root: Path) -> str | None:
+    """A file beside it with a similar name, or of the same kind where there is only one."""
+    try:
+        beside = sorted(entry.name for entry in path.parent.iterdir() if entry.is_file())[:1000]
+    except OSError:
+        return None
+    same_kind = [name for name in beside if Path(name).suffix == path.suffix and path.suffix]
+    near = names.closest(path.name, beside) or (same_kind[0] if len(same_kind) == 1 else None)
+    return str((path.parent / near).relative_to(root)) if near else None
+
+
+def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = content.get(name)
+    return table if isinstance(table, dict) else {}
+
+
+def _text(content: Mapping[str, Any], table: str, key: str) -> str:
+    value = _table(content, table).get(key)
+    return value if isinstance(value, str) else ""

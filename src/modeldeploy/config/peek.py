@@ -1,0 +1,106 @@
+"""A quick look into the project file: enough to reach a target, and nothing more.
+
+The commands for a bad night (`status`, `logs`, `rollback`) need only the project's name and the target's
+address. They read them here: with the standard library, in milliseconds, and also while some other table
+of the file has a typo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modeldeploy.config import source
+from modeldeploy.config.names import COMMON_KEYS, NAME, NAME_RULE, PROCESS, closest, matches
+from modeldeploy.config.source import Source
+from modeldeploy.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a target is. ``options`` are its driver's own keys, as the file has them."""
+
+    project: str
+    target: str
+    driver: str
+    options: Mapping[str, object] = field(default_factory=dict, repr=False)
+    """Paths to programs are made absolute. May hold a third-party driver's secrets: not in ``repr``."""
+
+
+def peek(folder: Path, target: str | None = None) -> Address:
+    """The address of a target; of the only one, where ``target`` is None.
+
+    Tolerates every mistake in the file that does not touch this target's address. Raises `ConfigError`.
+    """
+    file = source.read(folder)
+    return address(file, _tolerant(file, target), target)
+
+
+def target_names(folder: Path) -> list[str]:
+    """Names of the project's targets, in the order of the file. Raises `ConfigError`."""
+    return [
+        name for name in _table(_tolerant(source.read(folder), None).get("targets")) if matches(NAME, name)
+    ]
+
+
+def address(file: Source, values: Mapping[str, Any], target: str | None) -> Address:
+    """The address of a target, from the values of its project file. Raises `ConfigError`."""
+    project = _table(values.get("project")).get("name")
+    if not isinstance(project, str) or not matches(NAME, project):
+        raise ConfigError(f"{file.shown}: project.name: missing or not a name; expected {NAME_RULE}")
+    targets = _table(values.get("targets"))
+    name = choose(file, list(targets), target)
+    options = dict(_table(targets[name]))
+    driver = options.get("driver")
+    if not isinstance(driver, str):
+        raise ConfigError(f'{file.shown}: targets.{name}.driver: missing; expected text such as "process"')
+    own = {key: value for key, value in options.items() if key not in COMMON_KEYS}
+    return Address(project, name, driver, _with_absolute_paths(file.path.parent, driver, own))
+
+
+def choose(file: Source, names: list[str], wanted: str | None) -> str:
+    """The wanted target, or the only one. Raises `ConfigError` that lists what there is."""
+    names = [name for name in names if matches(NAME, name)]
+    if wanted is None and len(names) == 1:
+        return names[0]
+    if wanted in names:
+        return wanted
+    details = {"targets": names}
+    if not names:
+        raise ConfigError(
+            f"{file.shown} has no target", hint='add [targets.local] with driver = "process"', details=details
+        )
+    if wanted is None:
+        raise ConfigError(f"which target? {file.shown} has {', '.join(names)}", details=details)
+    near = closest(wanted, names)
+    raise ConfigError(
+        f"{file.shown} has no target '{wanted}'; it has {', '.join(names)}",
+        hint=f"did you mean '{near}'?" if near else f"add [targets.{wanted}]",
+        details=details,
+    )
+
+
+def _with_absolute_paths(root: Path, driver: str, options: dict[str, object]) -> dict[str, object]:
+    envoy = options.get("envoy")
+    if driver == PROCESS and isinstance(envoy, str) and "/" in envoy:
+        options["envoy"] = str(root / envoy)
+    return options
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _tolerant(file: Source, target: str | None) -> dict[str, Any]:
+    """The values of the file; where its syntax is broken, those of its tables that are not."""
+    try:
+        return source.parse(file)
+    except ConfigError:
+        from modeldeploy.config.salvage import salvage
+
+        salvaged = salvage(file, target)
+        if salvaged is None:
+            raise
+        return salvaged

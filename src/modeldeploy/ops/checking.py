@@ -1,0 +1,143 @@
+"""Looking before acting: `check` whether the project is sound, `doctor` whether this machine is.
+
+Neither changes anything but caches.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from modeldeploy import files
+from modeldeploy.errors import ModelDeployError
+from modeldeploy.model import Finding, Level
+from modeldeploy.targets import drivers, open_target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from modeldeploy.config.load import Project
+
+LOW_DISK = 2 * 1024**3
+"""Bytes of free space below which `doctor` warns: an environment takes about half a gigabyte."""
+
+
+def check(root: Path) -> list[Finding]:
+    """Every problem of the project, its model and its targets, each with its remedy.
+
+    Raises `ConfigError`, with all its problems at once, for a project file that cannot be used.
+    """
+    from modeldeploy.config.load import load
+
+    project = load(root)
+    findings = [Finding("project file", Level.OK, f"{project.path.name} is valid"), *project.findings()]
+    findings += _check_model(project)
+    findings += _check_lock(project)
+    for name in project.file.targets:
+        findings += _check_target(project, name)
+    return findings
+
+
+def doctor(root: Path | None) -> list[Finding]:
+    """What this machine has and lacks, and (in a project) what stands at its targets."""
+    findings = [_python(), *_guarded("home", _home), *_guarded("uv", _uv), *_guarded("envoy", _envoy)]
+    findings.append(Finding("drivers", Level.OK, ", ".join(drivers())))
+    if root is not None:
+        findings += _guarded("project", lambda: check(root))
+    return findings
+
+
+def _check_model(project: Project) -> Iterator[Finding]:
+    from modeldeploy.bundle import npz
+    from modeldeploy.bundle.inspection import inspect
+    from modeldeploy.bundle.recipe import Recipe
+
+    recipe = Recipe.of(project)
+    where = project.locate("model.path")
+    try:
+        facts = inspect(recipe.model, insisted=recipe.framework, own_service=recipe.entrypoint is not None)
+    except ModelDeployError as error:
+        yield _failed("model", error, where)
+        return
+    taken = f": {facts.signature}" if facts.signature else ""
+    yield Finding("model", Level.OK, f"{recipe.model.name} is {facts.framework}{taken}")
+    if recipe.golden is None:
+        remedy = "mdeploy golden records some"
+        yield Finding("golden", Level.WARNING, "no golden samples: wrong answers go unseen", remedy, where)
+        return
+    try:
+        count = npz.samples_in(recipe.golden, facts.signature)
+        yield Finding("golden", Level.OK, f"{recipe.golden.name} holds {count} samples that fit the model")
+    except ModelDeployError as error:
+        yield _failed("golden", error, project.locate("model.golden"))
+
+
+def _check_lock(project: Project) -> Iterator[Finding]:
+    from modeldeploy.bundle import lock
+    from modeldeploy.bundle.recipe import Recipe
+
+    try:
+        known = lock.present(Recipe.of(project))
+    except ModelDeployError as error:
+        yield _failed("lock", error, project.locate("build.requirements"))
+        return
+    if known is None:
+        yield Finding("lock", Level.OK, f"the next build will resolve {lock.FILENAME}")
+    else:
+        yield Finding("lock", Level.OK, f"{lock.FILENAME} pins {known.count} packages")
+
+
+def _check_target(project: Project, name: str) -> Iterator[Finding]:
+    where = project.locate(("targets", name))
+    try:
+        address = project.address(name)
+        place = open_target(address.driver, address.project, address.target, address.options)
+        found = list(place.check())
+    except ModelDeployError as error:
+        yield _failed(f"target {name}", error, where)
+        return
+    for finding in found:
+        at = finding.where or (where if finding.level is not Level.OK else "")
+        yield Finding(f"{name}: {finding.check}", finding.level, finding.message, finding.remedy, at)
+
+
+def _python() -> Finding:
+    told = f"{platform.python_version()} in {sys.prefix}, on {platform.system()} {platform.machine()}"
+    return Finding("python", Level.OK, told)
+
+
+def _home() -> Iterator[Finding]:
+    home = files.home()
+    free = shutil.disk_usage(home).free
+    told = f"{home}, {free / 1024**3:.0f} GB free"
+    if free < LOW_DISK:
+        yield Finding("home", Level.WARNING, told, "free some space, or set MDEPLOY_HOME to another disk")
+    else:
+        yield Finding("home", Level.OK, told)
+
+
+def _uv() -> Iterator[Finding]:
+    from modeldeploy.bundle import uvtool
+
+    yield Finding("uv", Level.OK, uvtool.version())
+
+
+def _envoy() -> Iterator[Finding]:
+    from modeldeploy.router import envoy
+
+    yield envoy.finding()
+
+
+def _guarded(name: str, look: Callable[[], object]) -> list[Finding]:
+    """What a check finds; its own error as a finding, so that the others are still made."""
+    try:
+        found = look()
+        return list(found) if isinstance(found, list | Iterator) else []
+    except ModelDeployError as error:
+        return [_failed(name, error, "")]
+
+
+def _failed(name: str, error: ModelDeployError, where: str) -> Finding:
+    return Finding(name, Level.ERROR, error.message, error.hint or "", where)

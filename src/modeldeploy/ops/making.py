@@ -1,0 +1,176 @@
+"""Making things: projects, locks, bundles, golden samples; and trying a bundle on this machine."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from modeldeploy import files
+from modeldeploy.bundle import lock as locks
+from modeldeploy.bundle import progress, recording, trial
+from modeldeploy.bundle.build import Built
+from modeldeploy.bundle.build import build as build_bundle
+from modeldeploy.bundle.golden import Call
+from modeldeploy.bundle.golden import verify as verify_golden
+from modeldeploy.bundle.manifest import Manifest
+from modeldeploy.bundle.recipe import Recipe
+from modeldeploy.bundle.store import BundleStore
+from modeldeploy.config import edit
+from modeldeploy.config.load import Project, load
+from modeldeploy.errors import ConfigError
+from modeldeploy.events import Emit
+from modeldeploy.model import HttpRequest
+
+TEMPLATES = ("onnx",)
+
+
+@dataclass(frozen=True, slots=True)
+class SmokeCheck:
+    """One thing that was tried on a running bundle."""
+
+    check: str
+    passed: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SmokeReport:
+    """What came of trying a bundle on this machine."""
+
+    ref: str
+    digest: str
+    passed: bool
+    checks: tuple[SmokeCheck, ...]
+    seconds: float
+
+
+def init(folder: Path, *, template: str = "onnx", name: str | None = None) -> Path:
+    """Make a project from a template. Never replaces a file. Raises `ConfigError`."""
+    source = _template(template)
+    clashes = sorted(path.name for path in source.iterdir() if (folder / path.name).exists())
+    if clashes:
+        raise ConfigError(
+            f"{folder} has files that the template would replace: {', '.join(clashes)}",
+            hint="make the project elsewhere: mdeploy init NEW_FOLDER",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in source.iterdir():
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
+        if name:
+            edit.set_name(folder, name)
+    except OSError as error:
+        raise files.disk_full(folder, error) or ConfigError(
+            f"cannot make a project in {folder}: {error.strerror}",
+            hint="choose a folder that you may write to",
+        ) from error
+    return folder.absolute()
+
+
+def lock(root: Path, *, upgrade: bool = False, emit: Emit) -> Path:
+    """Pin the project's requirements with hashes, if they are not already. Returns the lock file."""
+    recipe = Recipe.of(load(root))
+    if upgrade or locks.present(recipe) is None:
+        with progress.step(emit, "lock", f"resolving the packages for {locks.FILENAME}") as told:
+            told["packages"] = locks.resolve(recipe, upgrade=upgrade).count
+    return recipe.root / locks.FILENAME
+
+
+def build(root: Path, *, bump: edit.Part | None = None, upgrade: bool = False, emit: Emit) -> Built:
+    """Build the project's bundle. ``bump`` raises its version first: ``major``, ``minor``, ``patch``."""
+    project = load(root)
+    if bump:
+        edit.set_version(project.path, edit.next_version(project.file.project.version, bump))
+        project = load(root)
+    return build_bundle(project, emit=emit, upgrade=upgrade)
+
+
+def golden(
+    root: Path, *, samples: Path | None = None, count: int | None = None, emit: Emit
+) -> tuple[Path, int]:
+    """Record what the bundle answers now as its golden samples. Returns the file and how many."""
+    project = load(root, may_be_missing=("model.golden",))
+    recorded = recording.record(project, samples=samples, emit=emit, count=count or recording.RANDOM)
+    return recorded.path, recorded.samples
+
+
+def find_bundle(project: Project, ref: str | None, emit: Emit) -> Built:
+    """The bundle of that reference (``NAME:VERSION``, ``VERSION`` or a digest); else the project's, built."""
+    if ref is None:
+        return build_bundle(project, emit=emit)
+    return stored_bundle(project.file.project.name, ref)
+
+
+def stored_bundle(name: str, ref: str) -> Built:
+    """A bundle that was built before, by ``NAME:VERSION``, ``VERSION`` or digest. Raises `BundleError`."""
+    given_name, _, version = ref.rpartition(":") if not ref.startswith("sha256:") else (name, "", ref)
+    found = BundleStore().find(given_name or name, version)
+    return Built(found.ref, found.path, unchanged=True)
+
+
+def smoke(root: Path, *, ref: str | None = None, emit: Emit) -> SmokeReport:
+    """Start the bundle here, replay its golden samples, look at its schema, stop it."""
+    project = load(root)
+    bundle = find_bundle(project, ref, emit)
+    began = time.monotonic()
+    with (
+        progress.step(emit, "test", f"trying {bundle.ref} on this machine"),
+        trial.running(bundle.path, emit=emit, env=dict(_first_env(project))) as call,
+    ):
+        ready = SmokeCheck("ready", passed=True, message=f"ready after {time.monotonic() - began:.1f} s")
+        checks = (ready, _golden_check(call, bundle.path), _schema_check(call, bundle.path))
+    passed = all(check.passed for check in checks)
+    seconds = round(time.monotonic() - began, 3)
+    return SmokeReport(str(bundle.ref), bundle.ref.digest, passed, checks, seconds)
+
+
+def _first_env(project: Project) -> dict[str, str]:
+    """The variables that the service has on the project's only target; none where there are several."""
+    return dict(project.env()) if len(project.file.targets) == 1 else {}
+
+
+def _golden_check(call: Call, bundle: Path) -> SmokeCheck:
+    report = verify_golden(call, bundle)
+    if not report.total:
+        message = "this bundle has no golden samples: record some with mdeploy golden"
+    elif report.passed:
+        message = f"{report.total} golden samples reproduced"
+    else:
+        message = f"{report.failed} of {report.total} golden samples differ: {'; '.join(report.failures[:3])}"
+    return SmokeCheck("golden", report.passed, message)
+
+
+def _schema_check(call: Call, bundle: Path) -> SmokeCheck:
+    import json
+
+    answer = call(HttpRequest("GET", "/schema.json"))
+    if answer.status != 200:
+        return SmokeCheck("schema", passed=False, message=f"GET /schema.json answered {answer.status}")
+    routes = {route["route"]: route for route in json.loads(answer.body).get("routes", [])}
+    signature = Manifest.read(bundle).signature
+    if signature is None or "mdeploy_service" not in Manifest.read(bundle).entrypoint:
+        return SmokeCheck(
+            "schema", passed=bool(routes), message=f"serves {', '.join(sorted(routes)) or 'nothing'}"
+        )
+    served = set(routes.get("/predict", {}).get("input", {}).get("properties", {}))
+    wanted = {spec.name for spec in signature.inputs}
+    told = f"/predict takes {', '.join(sorted(served)) or 'nothing'}"
+    if served != wanted:
+        return SmokeCheck(
+            "schema", passed=False, message=f"{told}; the model takes {', '.join(sorted(wanted))}"
+        )
+    return SmokeCheck("schema", passed=True, message=told)
+
+
+def _template(name: str) -> Path:
+    if name not in TEMPLATES:
+        raise ConfigError(f"there is no template '{name}'; there are: {', '.join(TEMPLATES)}")
+    package = Path(__file__).resolve().parents[1]
+    # Installed, templates are part of the package; in a clone they stand beside src/.
+    for place in (package / "_templates", package.parents[1] / "templates"):
+        if (place / name).is_dir():
+            return place / name
+    raise ConfigError("mdeploy's templates are not installed with it", hint="install mdeploy again")

@@ -1,0 +1,64 @@
+"""How many processors this process may use: what the machine has, less what a container allows."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+THREADS = "MDEPLOY_INTRA_OP_THREADS"
+"""Environment variable that overrides the number of threads of one inference."""
+
+
+def threads() -> int:
+    """Threads for one inference: ``MDEPLOY_INTRA_OP_THREADS``, else every processor we may use.
+
+    Raises ValueError for a value that is not a positive whole number.
+    """
+    wanted = os.environ.get(THREADS, "").strip()
+    if not wanted:
+        return processors()
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise ValueError(f"{THREADS} must be a whole number from 1, got {wanted!r}")
+    return int(wanted)
+
+
+def processors(root: Path = Path("/")) -> int:
+    """Processors that the scheduler gives us, at most the quota of our control groups; at least 1."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(root)
+    return max(1, available if quota is None else min(available, math.ceil(quota)))
+
+
+def _quota(root: Path) -> float | None:
+    """The smallest limit, in processors, of our control groups and those above; None without one."""
+    limits = [limit for group in _groups(root) if (limit := _limit(group)) is not None]
+    return min(limits, default=None)
+
+
+def _groups(root: Path) -> list[Path]:
+    """Folders of the control groups that hold us, of both versions. A container sees only the first."""
+    mounts = [root / "sys/fs/cgroup", root / "sys/fs/cgroup/cpu"]
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # not Linux
+        return []
+    found = list(mounts)
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        mount = mounts[1] if "cpu" in controllers.split(",") else mounts[0]
+        inner = Path(path.lstrip("/"))
+        found += [mount / folder for folder in (inner, *inner.parents)]
+    return found
+
+
+def _limit(group: Path) -> float | None:
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota = (group / "cpu.cfs_quota_us").read_text().strip()
+            period = (group / "cpu.cfs_period_us").read_text().strip()
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):  # no such group, no limit ("max"), not for us
+        return None

@@ -1,0 +1,44 @@
+"""Logs: one JSON object a line on stderr, with time (UTC), level, logger, message, and traceback if any."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+
+LEVEL = "LOG_LEVEL"
+"""Environment variable: debug, info, warning or error."""
+_CHATTY = ("bentoml", "uvicorn.error", "uvicorn.asgi")
+"""Their reports of each start say nothing that the worker does not say itself."""
+
+
+class JsonLines(logging.Formatter):
+    """One line per record, ASCII only, so that neither a newline nor an odd character breaks a reader."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def set_up() -> None:
+    """Send every logger of this process, and Python's warnings, to stderr at ``LOG_LEVEL``."""
+    wanted = os.environ.get(LEVEL, "info").strip().upper()
+    known = logging.getLevelNamesMapping()
+    level = known.get(wanted, logging.INFO)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.captureWarnings(capture=True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
+    if wanted not in known:
+        logging.getLogger("mdeploy_serving").warning("%s=%r is no level; using info", LEVEL, wanted)

@@ -1,0 +1,212 @@
+"""Serve a Bento from one process on one unix socket: ``python -m mdeploy_serving.worker --socket PATH``.
+
+Any Bento: the service that mdeploy generates, or the user's own. It is BentoML's own ASGI application,
+run by uvicorn (on uvloop and httptools where they are installed) without the processes, the access log
+and the home folder that ``bentoml serve`` brings along.
+
+The socket is bound at once and listened on when the model is loaded and warm, so a connection that is
+accepted is one that is served. SIGTERM stops accepting, lets the requests in flight finish, and exits
+with 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import gc
+import io
+import logging
+import os
+import shutil
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from . import logs
+
+log = logging.getLogger("mdeploy_serving")
+
+_KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open: longer than a proxy's, so that the proxy closes first."""
+_DRAIN = 30.0
+_AFTER_DRAIN = 2.0
+"""Seconds beyond the drain for the service to close what it holds; then the process ends all the same."""
+_BACKLOG = 2048
+_QUIET = "services.logging.access.enabled=false"
+"""BentoML option: no access log, unless the service asks for one in its decorator."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM. 0 after a drain, 1 if the service did not start; the log says why."""
+    began = time.monotonic()
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    _set_up_process()
+    path: Path = options.socket.absolute()
+    try:
+        with _bentoml_home(path), _bound(path) as listener:
+            return _serve(options.bundle.absolute(), listener, drain=options.drain, began=began)
+    except Exception:
+        log.exception("the service did not start")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mdeploy_serving.worker", description="Serve a Bento on a unix socket, in one process."
+    )
+    parser.add_argument("--socket", type=Path, required=True, help="where to listen; a stale one is replaced")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        default=Path(__file__).absolute().parents[2],
+        help="folder with bento.yaml (default: the one that holds this file)",
+    )
+    parser.add_argument(
+        "--drain",
+        type=float,
+        default=_DRAIN,
+        help="seconds for the requests in flight after SIGTERM (default: %(default)g)",
+    )
+    return parser
+
+
+def _set_up_process() -> None:
+    faulthandler.enable()  # a crash in native code leaves a traceback in the log
+    logs.set_up()
+    sys.dont_write_bytecode = True  # a bundle is only read
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what a service prints shows at once
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    os.environ.setdefault("BENTOML_CONFIG_OPTIONS", _QUIET)
+
+
+def _serve(bundle: Path, listener: socket.socket, *, drain: float, began: float) -> int:
+    config = uvicorn.Config(
+        _application(bundle),
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE,
+    )
+    server = _Server(config, drain=drain, began=began)
+    try:
+        server.run(sockets=[listener])
+    except SystemExit:
+        if server.started:
+            raise
+        return 1  # uvicorn has logged what the service raised
+    return 0
+
+
+def _application(bundle: Path) -> Any:
+    """The Bento's ASGI application, as BentoML's own worker sets it up (1.4: _bentoml_impl.worker.service).
+
+    Changes into the Bento's source folder, where the service's relative paths begin.
+    """
+    import bentoml  # after its environment variables are set
+    from bentoml._internal.container import BentoMLContainer  # no public way in 1.4
+    from bentoml._internal.context import server_context  # the same
+    from bentoml._internal.server.metrics.prometheus import PrometheusClient
+
+    BentoMLContainer.metrics_client.set(PrometheusClient(multiproc=False))  # we are the only process
+    service = bentoml.load(os.fspath(bundle), standalone_load=True)
+    BentoMLContainer.development_mode.set(False)
+    server_context.service_type = "entry_service"
+    server_context.service_name = service.name
+    server_context.service_routes = [api.route for api in service.apis.values()]
+    server_context.bento_name = service.bento.tag.name
+    server_context.bento_version = service.bento.tag.version or "not available"
+    return service.to_asgi(is_main=True)
+
+
+class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not there where types are checked
+    """uvicorn's server, which says when it is ready, and whose drain ends whatever a request does."""
+
+    def __init__(self, config: uvicorn.Config, *, drain: float, began: float) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._began = began
+        config.timeout_graceful_shutdown = drain
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        gc.collect()
+        gc.freeze()  # what is loaded now stays: the collector need not look at it again
+        log.info("ready after %.1f s", time.monotonic() - self._began)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        log.info("stopping; requests in flight: %d", len(self.server_state.tasks))
+        last = threading.Timer(self._drain + _AFTER_DRAIN, os._exit, [0])
+        last.daemon = True
+        last.start()  # a thread in native code can be neither cancelled nor awaited
+        await super().shutdown(sockets=sockets)
+        log.info("stopped")
+
+
+@contextmanager
+def _bentoml_home(path: Path) -> Iterator[None]:
+    """A scratch folder beside the socket as BentoML's home, unless the environment names one.
+
+    Its place is fixed, so that a worker that was killed leaves it to its successor to clear.
+    """
+    if os.environ.get("BENTOML_HOME"):
+        yield
+        return
+    home = path.with_name(f"{path.name}.home")
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(mode=0o700)
+    os.environ["BENTOML_HOME"] = os.fspath(home)
+    try:
+        yield
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def _bound(path: Path) -> Iterator[socket.socket]:
+    """A socket bound to a path that only we may use; the file goes when we do.
+
+    Raises OSError where the path is too long, is taken by a living server, or is not a socket.
+    """
+    _remove_stale(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(os.fspath(path))
+    finally:
+        os.umask(before)
+    path.chmod(0o600)
+    ours = path.stat().st_ino
+    try:
+        yield listener
+    finally:
+        listener.close()
+        if path.exists() and path.stat().st_ino == ours:
+            path.unlink()
+
+
+def _remove_stale(path: Path) -> None:
+    if not path.exists():
+        return
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise FileExistsError(f"{path} is no socket; it is left alone")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if probe.connect_ex(os.fspath(path)) == 0:
+            raise FileExistsError(f"another process serves on {path}")
+    path.unlink()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Projects, models and a shared environment for tests that build bundles."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from modeldeploy import files
+from modeldeploy.bundle import lock
+from modeldeploy.bundle.build import Built, build_recipe
+from modeldeploy.bundle.recipe import Recipe
+from modeldeploy.events import Event
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+OWN_SERVICE = """\
+import bentoml
+
+
+@bentoml.service
+class Echo:
+    @bentoml.api
+    def double(self, number: float) -> dict:
+        return {"doubled": 2 * number, "took": 0.1}
+"""
+
+
+def write_model(path: Path, *, seed: int = 0, batch: str | int = "batch", ranges: str = "") -> Path:
+    """A small classifier: pixels float32 [batch, 4] to label int64 [batch] and probability [batch, 3]."""
+    weights = np.random.default_rng(seed).standard_normal((4, 3)).astype("float32")
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["pixels", "W"], ["z"]),
+            helper.make_node("Softmax", ["z"], ["probability"]),
+            helper.make_node("ArgMax", ["z"], ["label"], axis=1, keepdims=0),
+        ],
+        "classifier",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [batch, 4])],
+        [
+            helper.make_tensor_value_info("label", TensorProto.INT64, [batch]),
+            helper.make_tensor_value_info("probability", TensorProto.FLOAT, [batch, 3]),
+        ],
+        [onnx.numpy_helper.from_array(weights, "W")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    if ranges:
+        helper.set_model_props(model, {"mdeploy.ranges": ranges})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path
+
+
+def recipe_for(root: Path, **changes: Any) -> Recipe:
+    """The recipe of a project folder with a ``model.onnx`` and defaults, changed as said."""
+    values: dict[str, Any] = {
+        "root": root,
+        "name": "digits",
+        "version": "1.0.0",
+        "model": root / "model.onnx",
+        "framework": None,
+        "golden": None,
+        "rtol": 1e-4,
+        "atol": 1e-5,
+        "entrypoint": None,
+        "python": PYTHON,
+        "requirements": (),
+        "include": (),
+        "exclude": (),
+    }
+    return Recipe(**(values | changes))
+
+
+@dataclass
+class Told:
+    """Collects events."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    def done(self) -> list[str]:
+        """Names of the steps that were finished, in order."""
+        return [str(event.data["step"]) for event in self.events if event.data.get("state") == "done"]
+
+    def warnings(self) -> list[str]:
+        return [event.message for event in self.events if event.kind == "build.warning"]
+
+
+@dataclass
+class Workshop:
+    """A home whose environments all tests share, and projects that have their lock already."""
+
+    home: Path
+    shared: Path
+
+    def project(self, folder: Path, *, own_service: bool = False, text: str = OWN_SERVICE) -> Recipe:
+        """A folder with a model, and a service of its own if asked for."""
+        write_model(folder / "model.onnx")
+        changes: Mapping[str, Any] = {}
+        if own_service:
+            (folder / "service.py").write_text(text)
+            changes = {"entrypoint": "service:Echo", "include": ("*.py",)}
+        recipe = recipe_for(folder, **changes)
+        self.give_lock(recipe)
+        return recipe
+
+    def give_lock(self, recipe: Recipe) -> None:
+        """Put a lock for the recipe's requirements into its project, resolved once for all tests."""
+        kept = self.shared / f"{'own' if recipe.entrypoint else 'onnx'}-{len(recipe.requirements)}.lock"
+        with files.locked(self.shared / "lock"):
+            if not kept.exists():
+                lock.resolve(recipe)
+                kept.write_bytes((recipe.root / lock.FILENAME).read_bytes())
+        (recipe.root / lock.FILENAME).write_bytes(kept.read_bytes())
+
+    @staticmethod
+    def build(recipe: Recipe, told: Told | None = None) -> Built:
+        return build_recipe(recipe, emit=told or Told())
+
+
+@pytest.fixture
+def workshop(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """This test's home, with environments and locks that are made once per test run."""
+    shared = tmp_path_factory.getbasetemp() / "bundles"
+    (shared / "envs").mkdir(parents=True, exist_ok=True)
+    files.home()
+    (home / "envs").symlink_to(shared / "envs")
+    return Workshop(home, shared)

@@ -1,0 +1,5 @@
+"""Fixtures for bundles."""
+
+from bundle_place import workshop
+
+__all__ = ["workshop"]

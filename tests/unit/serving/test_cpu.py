@@ -1,0 +1,70 @@
+"""How many processors a worker believes it has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from modeldeploy.serving import cpu
+
+
+def group(root: Path, path: str, **files: str) -> None:
+    folder = root / "sys/fs/cgroup" / path
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name.replace("cpu_", "cpu.", 1)).write_text(content)
+
+
+def membership(root: Path, *lines: str) -> None:
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text("".join(f"{line}\n" for line in lines))
+
+
+@pytest.fixture(autouse=True)
+def machine_of_sixteen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(cpu.THREADS, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+
+
+def test_without_a_limit_all_processors_count(tmp_path: Path) -> None:
+    assert cpu.processors(tmp_path) == 16
+
+
+def test_a_containers_limit_counts_and_is_rounded_up(tmp_path: Path) -> None:
+    membership(tmp_path, "0::/")
+    group(tmp_path, ".", cpu_max="150000 100000\n")
+    assert cpu.processors(tmp_path) == 2
+
+
+def test_the_smallest_limit_of_the_groups_above_counts(tmp_path: Path) -> None:
+    membership(tmp_path, "0::/user.slice/app.scope")
+    group(tmp_path, "user.slice", cpu_max="300000 100000")
+    group(tmp_path, "user.slice/app.scope", cpu_max="max 100000")
+    assert cpu.processors(tmp_path) == 3
+
+
+def test_the_older_control_groups_count_too(tmp_path: Path) -> None:
+    membership(tmp_path, "3:cpu,cpuacct:/docker/abc", "1:memory:/docker/abc")
+    group(tmp_path, "cpu/docker/abc", cpu_cfs_quota_us="50000", cpu_cfs_period_us="100000")
+    assert cpu.processors(tmp_path) == 1
+
+
+@pytest.mark.parametrize("content", ["", "nonsense", "max 100000", "-1 100000", "100000 0"])
+def test_a_limit_that_says_nothing_is_none(tmp_path: Path, content: str) -> None:
+    membership(tmp_path, "0::/")
+    group(tmp_path, ".", cpu_max=content)
+    assert cpu.processors(tmp_path) == 16
+
+
+def test_the_environment_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cpu.THREADS, "5")
+    assert cpu.threads() == 5
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
+def test_nonsense_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv(cpu.THREADS, value)
+    with pytest.raises(ValueError, match=cpu.THREADS):
+        cpu.threads()
