@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from modeldeploy import files
-from modeldeploy.bundle import lock
+from modeldeploy.bundle import bento, lock
 from modeldeploy.bundle.build import Built, build_recipe
 from modeldeploy.bundle.recipe import Recipe
 from modeldeploy.events import Event
@@ -121,6 +122,11 @@ class Workshop:
                 kept.write_bytes((recipe.root / lock.FILENAME).read_bytes())
         (recipe.root / lock.FILENAME).write_bytes(kept.read_bytes())
 
+    def forget(self) -> None:
+        """Let everything that is only remembered be made again."""
+        (self.home / "cache" / bento.CACHE).unlink()
+        shutil.rmtree(self.home / "cache")
+
     @staticmethod
     def build(recipe: Recipe, told: Told | None = None) -> Built:
         return build_recipe(recipe, emit=told or Told())
@@ -128,9 +134,12 @@ class Workshop:
 
 @pytest.fixture
 def workshop(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """This test's home, with environments and locks that are made once per test run."""
+    """This test's home. Environments, locks and what BentoML makes are made once per test run."""
     shared = tmp_path_factory.getbasetemp() / "bundles"
     (shared / "envs").mkdir(parents=True, exist_ok=True)
     files.home()
     (home / "envs").symlink_to(shared / "envs")
+    (shared / "skeletons").mkdir(exist_ok=True)
+    (home / "cache").mkdir()
+    (home / "cache" / bento.CACHE).symlink_to(shared / "skeletons")
     return Workshop(home, shared)

@@ -83,7 +83,12 @@ class Scene:
     def route(self, traffic: Traffic, *, within: float = 10.0) -> None:
         """Set traffic and wait until Envoy applies it."""
         self.target.set_traffic(traffic)
-        self.until(lambda seen: seen.up and seen.traffic == traffic, f"routed as {traffic}", within=within)
+        self.until_routed(traffic, within=within)
+
+    def until_routed(self, traffic: Traffic, *, within: float = 10.0) -> Observed:
+        return self.until(
+            lambda seen: seen.up and seen.traffic == traffic, f"routed as {traffic}", within=within
+        )
 
     def ask(self, path: str = "/", *, revision: RevisionSpec) -> str:
         """The body of an answer of a revision, past the router."""
@@ -91,6 +96,11 @@ class Scene:
 
     def pid_of_worker(self, revision: RevisionSpec, number: int = 0) -> int:
         return _pid(self.layout.revision(revision.id).worker_lock(number))
+
+    def until_restarted(self, revision: RevisionSpec, number: int, before: int) -> None:
+        """Wait until a worker is another process than before."""
+        lock = self.layout.revision(revision.id).worker_lock(number)
+        eventually(lambda: pid_in(lock) not in {None, before}, "started again")
 
     @property
     def pid_of_router(self) -> int:

@@ -33,6 +33,7 @@ DIGITS: dict[str, Any] = {
 
 OWN_SERVICE = """
 import logging
+import os
 import time
 
 import bentoml
@@ -43,6 +44,7 @@ class Own:
     def __init__(self):
         self.greeting = open("greeting.txt", encoding="utf-8").read()
         print("printed", self.greeting)
+        time.sleep(float(os.environ.get("SLEEP", "0")))
 
     @bentoml.api
     def greet(self, name: str) -> dict[str, str]:

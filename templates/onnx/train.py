@@ -66,21 +66,23 @@ def export(pipeline: Pipeline) -> bytes:
         options={"zipmap": False},
         target_opset={"": 17, "ai.onnx.ml": 3},
     )
-    names = {"label": "digit", "probabilities": "probability"}
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    for node in model.graph.node:
-        for index, name in enumerate(node.output):
-            node.output[index] = names.get(name, name)
-        for index, name in enumerate(node.input):
-            node.input[index] = names.get(name, name)
-    for output in model.graph.output:
-        output.name = names[output.name]
+    rename(model.graph, {"label": "digit", "probabilities": "probability"})
     model.opset_import.sort(key=lambda opset: opset.domain)  # skl2onnx's order differs from run to run
     ranges = model.metadata_props.add()  # pixels go from 0 to 16: mdeploy refuses others
     ranges.key, ranges.value = "mdeploy.ranges", json.dumps({"image": [0, 16]})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
+
+
+def rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Give values of a graph other names, wherever they occur."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for output in graph.output:
+        output.name = names.get(output.name, output.name)
 
 
 def run(model: bytes, images: np.ndarray) -> dict[str, np.ndarray]:

@@ -81,3 +81,15 @@ def test_an_endless_bucket_is_null_because_json_has_no_infinity() -> None:
 def test_a_value_without_a_json_form_is_refused_rather_than_guessed() -> None:
     with pytest.raises(TypeError, match="has no form in JSON"):
         plain(object())
+
+
+def test_a_structured_log_line_is_told_in_words() -> None:
+    trace = 'Traceback (most recent call last):\\n  File \\"service.py\\", line 29\\nRuntimeError: no store'
+    line = f'{{"time": "x", "level": "error", "message": "Exception on /predict", "traceback": "{trace}"}}'
+    told = text.log_line(line)
+    assert told == 'error   Exception on /predict: RuntimeError: no store (File "service.py", line 29)'
+
+
+def test_any_other_log_line_is_told_as_it_is() -> None:
+    assert text.log_line("plain \x1b[31mred") == "plain red"
+    assert text.log_line('{"odd": 1}') == '{"odd": 1}'

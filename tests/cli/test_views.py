@@ -1,4 +1,8 @@
-"""Rollouts as lines, and as the live picture, from events that the real engine emitted."""
+"""Rollouts as lines, and as the live picture, from events that the real engine emitted.
+
+To write the recorded lines again: MDEPLOY_REGENERATE=1 python -m pytest tests/cli/test_views.py
+To watch one: python tests/cli/scenes.py promoted
+"""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import pytest
 
 from cli import scenes
 from cli.conftest import Type
+from modeldeploy import ops
 from modeldeploy.model import Holder
 from modeldeploy.testing import FakeTarget, FakeWorld
 from modeldeploy.testing import world as worlds
@@ -91,6 +92,20 @@ def test_logs_are_lines_without_what_a_terminal_would_obey(mdeploy: Type, world:
     *lines, last = [json.loads(line) for line in mdeploy("logs", "--tail", "2", "--json").out.splitlines()]
     assert lines == [{"type": "log", "line": "one"}, {"type": "log", "line": "\x1b[31mtwo\x1b[0m"}]
     assert last["result"] == {"lines": 2}
+
+
+def test_ctrl_c_is_how_one_stops_following_and_no_error(
+    mdeploy: Type, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def follow(*_: object, **__: object) -> Iterator[str]:
+        yield "one"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ops, "logs", follow)
+
+    typed = mdeploy("logs", "--follow")
+
+    assert (typed.code, typed.out, typed.err) == (130, "one\n", "")
 
 
 def test_logs_of_a_revision_that_is_not_there_name_those_that_are(mdeploy: Type, world: FakeWorld) -> None:

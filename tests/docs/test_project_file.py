@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]  # its types are another package
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -23,8 +23,8 @@ from modeldeploy.bundle.stage import Item
 from modeldeploy.errors import BundleError
 from modeldeploy.events import Emit
 
-_FORMAT = "skeletons-1"
-"""Grows when `bento_child` makes something else of the same input."""
+CACHE = "skeletons-1"
+"""Where they are remembered; the number grows when `bento_child` makes something else of the same input."""
 _VERSION = "0-version-of-the-bundle-0"
 """Stands for the version in a skeleton."""
 SECONDS = 600.0
@@ -44,7 +44,7 @@ class Service:
     def key(self) -> str:
         """64 hexadecimal digits that tell one skeleton from another."""
         code = sorted((item.file.path, item.file.sha256) for item in self.code)
-        parts = [_FORMAT, self.name, self.entrypoint, self.python, self.lock.digest, code]
+        parts = [CACHE, self.name, self.entrypoint, self.python, self.lock.digest, code]
         return digest_of(canonical(parts)).removeprefix("sha256:")
 
 
@@ -54,13 +54,14 @@ def skeleton(service: Service, *, version: str, staged: Path, emit: Emit) -> tup
     ``staged`` is the ``src`` folder with all code and models in place; it is looked at only if no such
     skeleton is known. Raises `BundleError` for a service that cannot be imported, with file and line.
     """
-    kept = files.home() / "cache" / _FORMAT / f"{service.key}.json"
+    kept = files.home() / "cache" / CACHE / f"{service.key}.json"
     made = _kept(kept)
     if made is None:
         environment = Environment.for_lock(service.lock.text, service.python)
         environment.create(emit)
-        with progress.step(emit, "bento", f"building the Bento of {service.entrypoint}"):
+        with progress.step(emit, "bento", f"building the Bento of {service.entrypoint}") as told:
             made = _made(service, environment, staged, emit)
+            told["message"] = f"built the Bento of {service.entrypoint}"
         kept.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(kept, made)
     return tuple(_items(made, tag_version(version)))
@@ -124,6 +125,7 @@ def _ask(python: Path, request: dict[str, object], folder: Path) -> dict[str, An
         "ORT_DISABLE_TELEMETRY": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
+        "PYTHONPATH": "",  # the bundle's packages, nobody else's
         "PYTHONUTF8": "1",
         # With uv in sight, or BentoML would install one.
         "PATH": f"{Path(uvtool.binary()).parent}{os.pathsep}{os.environ.get('PATH', '')}",

@@ -29,6 +29,8 @@ def main() -> None:
     """Build, and write the answer."""
     request = json.loads(Path(sys.argv[1]).read_text())
     source = request["source"]
+    for name in [name for name in os.environ if name.startswith("BENTOML_CONFIG")]:
+        del os.environ[name]  # settings of this machine are not the bundle's
     sys.path[0] = source
     os.chdir(source)
     try:

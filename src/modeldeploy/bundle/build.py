@@ -91,16 +91,33 @@ class Inputs:
         )
 
 
+@contextmanager
+def _disk_watched() -> Iterator[None]:
+    """A full disk ends any build with the same sentence, whichever file was being written."""
+    try:
+        yield
+    except OSError as error:
+        place = Path(error.filename2 or error.filename or files.home())
+        if full := files.disk_full(place, error):
+            raise full from error
+        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
+            raise BundleError(
+                f"cannot write {place}: {error.strerror}",
+                hint="make it writable, or set MDEPLOY_HOME",
+            ) from error
+        raise
+
+
 def build(project: Project, *, emit: Emit, upgrade: bool = False) -> Built:
     """Build a project's bundle and keep it in the store; at once where nothing changed.
 
     ``upgrade`` resolves the lock anew, to the newest versions that the requirements allow. Raises
     `BundleError` for what is wrong with the model, its samples, its code or its packages.
     """
-    with _disk_watched():
-        return build_recipe(Recipe.of(project), emit=emit, upgrade=upgrade)
+    return build_recipe(Recipe.of(project), emit=emit, upgrade=upgrade)
 
 
+@_disk_watched()
 def build_recipe(recipe: Recipe, *, emit: Emit, upgrade: bool = False) -> Built:
     """What `build` does, for inputs that come from elsewhere than a project file."""
     store = BundleStore()
@@ -182,7 +199,7 @@ def _lock(recipe: Recipe, *, emit: Emit, upgrade: bool) -> lock.Lock:
         return known
     with progress.step(emit, "lock", f"resolving the packages for {lock.FILENAME}") as told:
         made = lock.resolve(recipe, upgrade=upgrade)
-        told["packages"] = made.count
+        told |= {"packages": made.count, "message": f"locked {made.count} packages in {lock.FILENAME}"}
     return made
 
 
@@ -194,19 +211,3 @@ def _check_entrypoint(entrypoint: str, found: sources.Found) -> None:
             f"[service] entrypoint is '{entrypoint}', but [build] include does not take in {module}.py",
             hint=f"it takes in {', '.join(there[:8])}" if there else f'set include = ["{module}.py"]',
         )
-
-
-@contextmanager
-def _disk_watched() -> Iterator[None]:
-    """A full disk ends any build with the same sentence, whichever file was being written."""
-    try:
-        yield
-    except OSError as error:
-        if full := files.disk_full(Path(error.filename or files.home()), error):
-            raise full from error
-        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
-            raise BundleError(
-                f"cannot write {error.filename}: {error.strerror}",
-                hint="make it writable, or set MDEPLOY_HOME",
-            ) from error
-        raise

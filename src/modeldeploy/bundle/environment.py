@@ -14,18 +14,16 @@ import platform
 import shutil
 import sys
 import sysconfig
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from modeldeploy import files
-from modeldeploy.bundle import uvtool
+from modeldeploy.bundle import progress, uvtool
 from modeldeploy.bundle.manifest import LOCK, Manifest, canonical, digest_of
 from modeldeploy.errors import BundleError
 from modeldeploy.events import Emit, Event
 
 _MARKER = ".mdeploy-environment"
-_STEP = "environment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +77,18 @@ class Environment:
                 self._make(emit)
 
     def _make(self, emit: Emit) -> None:
-        started, count = time.monotonic(), self.lock.count("\n") - self.lock.count("--hash")
-        told = {"step": _STEP, "path": str(self.path), "packages": count}
-        emit(Event("build.step", time.time(), f"installing {count} packages", {**told, "state": "started"}))
-        shutil.rmtree(self.path, ignore_errors=True)
-        try:
-            self._install()
-        except BaseException:
-            with contextlib.suppress(OSError):
-                shutil.rmtree(self.path)
-            raise
-        files.write_json(self.path / _MARKER, {"python": self.version})
-        seconds = round(time.monotonic() - started, 3)
-        done = {**told, "state": "done", "seconds": seconds}
-        emit(Event("build.step", time.time(), f"installed {count} packages in {seconds:.1f} s", done))
+        count = self.lock.count("\n") - self.lock.count("--hash")
+        facts = {"path": str(self.path), "packages": count}
+        with progress.step(emit, "environment", f"installing {count} packages", **facts) as told:
+            shutil.rmtree(self.path, ignore_errors=True)
+            try:
+                self._install()
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(self.path)
+                raise
+            files.write_json(self.path / _MARKER, {"python": self.version})
+            told["message"] = f"installed {count} packages"
 
     def _install(self) -> None:
         uvtool.run(

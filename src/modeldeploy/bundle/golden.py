@@ -29,7 +29,8 @@ Call = Callable[[HttpRequest], HttpResponse]
 """Sends one request to the bundle under test. May raise; what it raises passes through."""
 
 PREDICT = "/predict"
-_MOST_TOLD = 10
+_MOST_TOLD, _MOST_EACH = 10, 3
+"""Most sentences in a report, and of one output of one request."""
 _ROWS, _NUMBERS = 64, 200_000
 """Most samples, and most numbers, in one request."""
 
@@ -167,7 +168,7 @@ def _told_differences(name: str, here: Any, recorded: Any, wrong: Any, first: in
     import numpy as np
 
     places = np.argwhere(wrong)
-    for place in places[:_MOST_TOLD]:
+    for place in places[:_MOST_EACH]:
         index = tuple(place)
         label = f"{name}[{first + place[0]}]" + "".join(f"[{step}]" for step in place[1:])
         old, new = recorded[index].item(), here[index].item()

@@ -6,6 +6,7 @@ import ast
 import json
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -62,7 +63,7 @@ def headers(file: Path) -> dict[str, Header]:
                 with archive.open(name) as stream:
                     found[name.removesuffix(".npy")] = _header(stream)
             return found
-    except (zipfile.BadZipFile, ValueError, SyntaxError, KeyError, EOFError, struct.error) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, EOFError, struct.error) as error:
         raise BundleError(f"{file.name} is no intact .npz file: {error}", hint=_AGAIN) from error
 
 
@@ -74,11 +75,15 @@ def _header(stream: IO[bytes]) -> Header:
     (length,) = struct.unpack("<I" if wide else "<H", stream.read(4 if wide else 2))
     if length > _LONGEST_HEADER:
         raise ValueError("an array's header is too long")
-    told = ast.literal_eval(stream.read(length).decode("latin1"))
-    kind = _KINDS.get(str(told["descr"])[1])
+    try:
+        told = ast.literal_eval(stream.read(length).decode("latin1"))
+        dtype, shape = str(told["descr"]), tuple(int(size) for size in told["shape"])
+    except (TypeError, KeyError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"an array's header is not in order ({type(error).__name__})") from error
+    kind = _KINDS.get(dtype[1:2])
     if kind is None:
-        raise ValueError(f"an array has the type {told['descr']}; save texts as numpy.array(..., dtype=str)")
-    return Header(kind, tuple(told["shape"]))
+        raise ValueError(f"an array has the type {dtype[:40]}; save texts as numpy.array(..., dtype=str)")
+    return Header(kind, shape)
 
 
 def _checked(golden: Path, arrays: Mapping[str, Header], signature: Signature | None) -> int:

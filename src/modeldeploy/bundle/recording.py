@@ -22,7 +22,7 @@ from modeldeploy.model import HttpRequest
 if TYPE_CHECKING:
     from modeldeploy.config.load import Project  # brings pydantic along
 
-_BY_REQUEST = 'mdeploy golden --input samples.json, which holds [{"path": "/predict", "body": ...}]'
+_BY_REQUEST = 'mdeploy golden --samples samples.json, which holds [{"path": "/predict", "body": ...}]'
 RANDOM = 20
 """How many samples are made up where none are given."""
 
@@ -133,7 +133,7 @@ def _made_up(spec: TensorSpec, count: int, signature: Signature) -> Any:
     if spec.dtype == "string" or spec.shape is None:
         raise BundleError(
             f"no samples can be made up for the input {spec}",
-            hint="give real ones: mdeploy golden --input samples.json",
+            hint="give real ones: mdeploy golden --samples samples.json",
         )
     dims = spec.shape[1:] if stackable(signature) else spec.shape
     shape = (count, *(size if isinstance(size, int) else 1 for size in dims))

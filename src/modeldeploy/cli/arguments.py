@@ -47,7 +47,7 @@ def _bundle(parser: Parser) -> None:
             "bundle",
             metavar="BUNDLE",
             nargs="?",
-            help="NAME:VERSION or sha256:DIGEST; otherwise the bundle of the project as it is now",
+            help="NAME:VERSION, VERSION or sha256:DIGEST; otherwise the project as it is now",
         ),
     )
 
@@ -171,7 +171,7 @@ def _golden(parser: Parser) -> None:
         help="inputs to use, .npz or .json, one array per input; otherwise made up",
     )
     parser.add_argument(
-        "--count", metavar="N", type=whole_number(1), default=16, help="how many samples; otherwise 16"
+        "--count", metavar="N", type=whole_number(1), help="how many samples to make up; otherwise 20"
     )
 
 
@@ -318,7 +318,7 @@ def _up(parser: Parser) -> None:
 def _destroy(parser: Parser) -> None:
     parser.describe(
         """Removes the target's revisions and its router; the endpoint stops answering. Bundles and the
-        history stay. Asks first, in a terminal; elsewhere it needs --yes.""",
+        history stay. In a terminal it asks first.""",
         [("mdeploy destroy local", "asks"), ("mdeploy destroy local --yes", "does not")],
         (2, 3, 6, 7),
     )

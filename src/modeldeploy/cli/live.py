@@ -86,6 +86,8 @@ class LiveView:
                 self._console.print(Text(line))
             return
         self.progress.take(event)
+        if event.kind in ("rollback.start", "rollout.end"):
+            self._notice = ""  # the picture itself shows now what it announced
         if not self._live.is_started:
             self._began = time.monotonic()
             self._live.start()
@@ -119,7 +121,7 @@ class LiveView:
         if step.seconds and step.seconds >= 0.05:
             line.append(f"  {text.duration(step.seconds)}", style="dim")
         if step.state == "failed":
-            line.append("  failed")
+            line.append("  interrupted" if self.progress.going_back == "interrupted" else "  failed")
         if step.note:
             line.append(f"  {text.clean(step.note)}", style="not bold")
         line.overflow = "ellipsis"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 
 from modeldeploy.cli import text
 from modeldeploy.cli.terminal import Terminal
@@ -35,9 +36,12 @@ def findings(found: Sequence[Finding], terminal: Terminal) -> Iterator[str]:
         sign, style = _SIGNS[finding.level]
         level = terminal.styled(f"{terminal.mark(sign):<2} {finding.level.value:<7}", style)
         where = f" ({finding.where})" if finding.where else ""
-        yield f"{level}  {finding.check:<{width}}  {text.clean(finding.message)}{where}"
+        first, *more = text.clean(finding.message).splitlines() or [""]
+        yield f"{level}  {finding.check:<{width}}  {first}{where}"
+        indent = " " * (width + 14)
+        yield from (f"{indent}{line}" for line in more)
         for number, line in enumerate(finding.remedy.splitlines()):
-            yield f"{'':{width + 14}}{'try: ' if not number else '     '}{text.clean(line)}"
+            yield f"{indent}{'try: ' if not number else '     '}{text.clean(line)}"
 
 
 def _details(details: Mapping[str, object]) -> Iterator[str]:
@@ -56,4 +60,6 @@ def _details(details: Mapping[str, object]) -> Iterator[str]:
 def _block(title: str, content: object) -> Iterable[str]:
     if not isinstance(content, list | tuple) or not content:
         return []
-    return [f"  {title}:", *(f"  | {text.clean(str(line))}" for line in content[-20:])]
+    told = [text.log_line(str(line)) for line in content]
+    counted = [(line, len(list(same))) for line, same in groupby(told)]
+    return [f"  {title}:", *(f"  | {line}{f'  ({n} times)' if n > 1 else ''}" for line, n in counted[-20:])]

@@ -52,7 +52,8 @@ def _role(known: RevisionStatus, found: TargetStatus) -> str:
 def lines(found: TargetStatus) -> Iterator[str]:
     """The target for people."""
     seen = found.observed
-    yield f"{found.name}  {seen.endpoint or 'no endpoint'}  {'up' if seen.up else 'DOWN'}"
+    condition = "up" if seen.up else "DOWN" if seen.revisions else "empty"
+    yield "  ".join(word for word in (found.name, seen.endpoint, condition) if word)
     yield from _revision_lines(seen, found)
     yield from _rollout_lines(found)
     for note in seen.notes:

@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# Not compiled here: that takes a millisecond each, and hardly any text needs them.
+_ESCAPES = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
+_CONTROLS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+
+_UNITS = ("%", "ms", "s", "x", "min", "h", "d")
 
 GATE_NAMES = {
     "error_rate": "error rate",
@@ -26,7 +29,25 @@ def clean(text: str) -> str:
 
     Log lines and server answers come from programs that we do not know.
     """
-    return _CONTROLS.sub("", _ESCAPES.sub("", text)).expandtabs()
+    if text.isprintable():
+        return text
+    return re.sub(_CONTROLS, "", re.sub(_ESCAPES, "", text)).expandtabs()
+
+
+def log_line(line: str) -> str:
+    """A line of a log for people: of a structured one its level, its message, and how its traceback ends."""
+    import json
+
+    try:
+        record = json.loads(line)
+        told = f"{record['level']:<7} {record['message']}"
+    except (ValueError, TypeError, KeyError):
+        return clean(line)
+    trace = [part for part in str(record.get("traceback") or "").strip().splitlines() if part.strip()]
+    if trace:
+        at = next((part.strip() for part in reversed(trace) if part.lstrip().startswith("File ")), "")
+        told += f": {trace[-1]}{f' ({at})' if at else ''}"
+    return clean(told)
 
 
 def duration(seconds: float) -> str:
@@ -130,4 +151,5 @@ def shares(weights: Mapping[str, object]) -> str:
 
 
 def _numeric(cell: str) -> bool:
-    return bool(re.fullmatch(r"-|[<>]?=? ?\d[\d ,./]*( ?(%|ms|s|x|min|h|d))?", cell))
+    number, _, unit = cell.rpartition(" ")
+    return not (set(number if unit in _UNITS else cell) - set("0123456789 .,/<>=-"))

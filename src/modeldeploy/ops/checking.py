@@ -18,6 +18,7 @@ from modeldeploy.targets import drivers, open_target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from modeldeploy.bundle.signature import Signature
     from modeldeploy.config.load import Project
 
 LOW_DISK = 2 * 1024**3
@@ -61,8 +62,7 @@ def _check_model(project: Project) -> Iterator[Finding]:
     except ModelDeployError as error:
         yield _failed("model", error, where)
         return
-    taken = f": {facts.signature}" if facts.signature else ""
-    yield Finding("model", Level.OK, f"{recipe.model.name} is {facts.framework}{taken}")
+    yield Finding("model", Level.OK, f"{recipe.model.name}: {facts.framework}{_told(facts.signature)}")
     if recipe.golden is None:
         remedy = "mdeploy golden records some"
         yield Finding("golden", Level.WARNING, "no golden samples: wrong answers go unseen", remedy, where)
@@ -72,6 +72,13 @@ def _check_model(project: Project) -> Iterator[Finding]:
         yield Finding("golden", Level.OK, f"{recipe.golden.name} holds {count} samples that fit the model")
     except ModelDeployError as error:
         yield _failed("golden", error, project.locate("model.golden"))
+
+
+def _told(signature: Signature | None) -> str:
+    if signature is None:
+        return ""
+    given, made = (", ".join(map(str, side)) for side in (signature.inputs, signature.outputs))
+    return f", {given} -> {made}"
 
 
 def _check_lock(project: Project) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from modeldeploy.config.peek import peek, target_names
@@ -64,8 +65,9 @@ def status(root: Path, target: str | None = None) -> list[TargetStatus]:
 def history(root: Path, target: str | None, *, limit: int = 20) -> list[RolloutRecord]:
     """The target's rollouts, the newest first."""
     store = open_named(root, target).store
-    newest = list(reversed(store.rollouts()))[:limit]
-    return [_record(journal.read(store, name)) for name in newest]
+    entries = (journal.read(store, name) for name in reversed(store.rollouts()))
+    # A process that died while writing its first line leaves a journal that tells of nothing.
+    return [_record(entry) for entry in islice((entry for entry in entries if entry.action), limit)]
 
 
 def logs(

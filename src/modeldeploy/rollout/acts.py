@@ -140,7 +140,10 @@ class Acts:
     # One method per kind of step.
 
     def _create(self, step: Create, spec: RevisionSpec | None) -> None:
-        known = self.observe().find(step.revision)
+        seen = self.observe()
+        known = seen.find(step.revision)
+        if known is not None and known.state is RevisionState.FAILED and seen.traffic.weight(known.id):
+            raise self._not_ready(step.revision, known, "gave up")
         if known is not None and known.state in (RevisionState.FAILED, RevisionState.DELETING):
             # What an earlier try left behind says nothing about this one.
             self._delete(step.revision)
@@ -205,7 +208,9 @@ class Acts:
 
     def _shift(self, step: Shift) -> None:
         seen = self.observe()
-        if not _same(seen.traffic, step.traffic):
+        # On the way back it is set also where it seems to be set already: a change that a process asked
+        # for just before it died may not have reached the router yet, and must not come after this one.
+        if self._returning or not _same(seen.traffic, step.traffic):
             if not self._returning and not _same(seen.traffic, step.before):
                 raise TargetDrifted(
                     f"traffic is {_told(seen.traffic)}, neither as this rollout left it "

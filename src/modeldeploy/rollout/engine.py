@@ -89,6 +89,9 @@ class Engine:
                 return self._take_back(entry, "rolled back by hand", "rolled-back")
             if entry is None and to is None and _unsettled(observed):
                 return self._back_without_journal(observed, "rolled-back")
+            if entry and to is None and not entry.begun:
+                self._journal(entry).end("abandoned")  # it died before it touched anything: that is undone
+                return self._outcome("rolled-back", observed.traffic.stable)
             goal = choose_return(observed, to)
             if entry:
                 self._journal(entry).end(entry.towards if entry.begun else "abandoned")
@@ -241,7 +244,9 @@ class Engine:
         if self._policy.on_interrupt == "hold":
             self._hold(journal, plan, Interrupted("interrupted"))
         self._back(journal, plan, "interrupted", "aborted")
-        raise RolloutRejected(f"interrupted and taken back; {self._where_traffic_is()}")
+        raise RolloutRejected(
+            f"interrupted and taken back; {self._where_traffic_is()}", hint="begin again: mdeploy deploy"
+        )
 
     def _hold(self, journal: Journal, plan: Plan, why: ModelDeployError) -> NoReturn:
         journal.hold(why.message)
@@ -344,8 +349,8 @@ class Engine:
         return Outcome(result, observed.traffic.stable, previous, observed.endpoint, seconds)
 
     def _where_traffic_is(self) -> str:
-        routed = [f"{name} has {share} %" for name, share in self._observe().traffic.weights.items() if share]
-        return "of the traffic " + ", ".join(routed) if routed else "no revision has traffic"
+        routed = [f"{share} % to {name}" for name, share in self._observe().traffic.weights.items() if share]
+        return "traffic goes " + ", ".join(routed) if routed else "no revision has traffic"
 
     def _tell_start(self, rollout: str, action: str, plan: Plan) -> None:
         described = [{"kind": kind_of(step), "sentence": step.sentence} for step in plan.steps]

@@ -24,9 +24,12 @@ from modeldeploy.clock import Clock
 from modeldeploy.errors import RolloutStuck
 from modeldeploy.model import BundleRef, Gates, Holder, Policy, RevisionId
 from modeldeploy.rollout import steps as steps_of
-from modeldeploy.rollout.plan import Plan
 from modeldeploy.rollout.steps import Step
 from modeldeploy.target import RolloutStore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from modeldeploy.rollout.plan import Plan
 
 PROMOTED = "promoted"
 """What a plan leads towards that goes forward; every other plan is a way back."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from modeldeploy.errors import ConfigError, RolloutHeld
+from modeldeploy.errors import ConfigError, RolloutHeld, TargetRefused
 from modeldeploy.model import (
     BundleRef,
     Capabilities,
@@ -41,8 +41,7 @@ def plan_rollout(
     refuse_what_the_target_cannot(policy, can, observed)
     stable = observed.traffic.stable
     if revision == stable:
-        back = plan_return(stable, drop=None, observed=observed)
-        return Plan((*back.steps, *clean_up(observed, revision, None, policy)), None, stable)
+        return Plan(tuple(_settle(revision, policy, observed)), None, stable)
     old = observed.find(stable) if stable else None
     compare_with = stable if old is not None and can_serve(old) else None
     steps: list[Step] = [Create(revision, bundle), AwaitReady(revision), Verify(revision)]
@@ -58,9 +57,7 @@ def plan_return(to: RevisionId | None, *, drop: RevisionId | None, observed: Obs
     the traffic is parked, so that one may come back to it.
     """
     goal = Traffic({to: 100}, stable=to, fallback=(to,)) if to else Traffic()
-    steps: list[Step] = []
-    if not (goal.same_weights(observed.traffic) and goal.stable == observed.traffic.stable):
-        steps.append(Shift(goal, before=observed.traffic))
+    steps: list[Step] = [Shift(goal, before=observed.traffic)]
     if drop and drop != to and observed.find(drop):
         steps += [Drain(drop), Delete(drop)]
     return Plan(tuple(steps), None, to)
@@ -84,6 +81,19 @@ def choose_return(observed: Observed, wanted: str | None) -> RevisionId:
             return known.id
     there = ", ".join(f"{known.id} ({known.bundle})" for known in parked) or "none"
     raise ConfigError(f"{wanted} is not parked on this target; parked are: {there}")
+
+
+def _settle(stable: RevisionId, policy: Policy, observed: Observed) -> list[Step]:
+    """Steps for a revision that is stable already: it gets what others still have, and they go."""
+    known = observed.find(stable)
+    if known is None or not can_serve(known):
+        state = f"is {known.state.value}: {known.message}" if known else "is gone from the target"
+        raise TargetRefused(
+            f"{stable} is deployed already, but it {state}", hint="restart it: mdeploy up; why: mdeploy logs"
+        )
+    settled = observed.traffic.weight(stable) == 100
+    back = () if settled else plan_return(stable, drop=None, observed=observed).steps
+    return [*back, *clean_up(observed, stable, None, policy)]
 
 
 def _former(parked: Sequence[RevisionStatus], observed: Observed) -> RevisionId:

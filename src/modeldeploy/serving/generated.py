@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import bentoml
 from starlette.requests import ClientDisconnect, Request
@@ -36,7 +36,7 @@ class TooLarge(Exception):
 def build_service(folder: Path) -> Any:
     """The service of the ``mdeploy_service.json`` in a folder; the model is loaded when it starts.
 
-    Raises `SpecError` for a file that is not in order.
+    Raises `SpecError` for a file that is not in order, ValueError for nonsense in the environment.
     """
     spec = load(folder)
 
@@ -66,6 +66,7 @@ def _described(title: str, tensors: Sequence[TensorSpec]) -> Any:
             return schema_of(tensors, title, openapi=openapi)
 
     Described.__name__ = title
+    Described.limit = _limit()
     Described.__root_input__ = True  # the whole request is one argument
     return Described
 
@@ -76,16 +77,24 @@ class _RawBody(bentoml.IODescriptor):  # type: ignore[misc]  # bentoml is not th
     body: bytes = b""
     refusal: Answer | None = None
 
+    limit: ClassVar[int] = _MAX_BODY
+
     @classmethod
     async def from_http_request(cls, request: Request, serde: Any) -> _RawBody:  # noqa: ARG003  # BentoML's signature
-        limit = int(os.environ.get(MAX_BODY) or _MAX_BODY)
         try:
-            return cls(body=await _read(request, limit))
+            return cls(body=await _read(request, cls.limit))
         except TooLarge:
-            text = f"the body is larger than {limit} bytes ({MAX_BODY})"
-            return cls(refusal=_refusal(413, BadInput(text, expected=f"{limit} bytes at most")))
+            text = f"the body is larger than {cls.limit} bytes ({MAX_BODY})"
+            return cls(refusal=_refusal(413, BadInput(text, expected=f"{cls.limit} bytes at most")))
         except ClientDisconnect:
             return cls(refusal=_refusal(400, BadInput("the client hung up before the body's end")))
+
+
+def _limit() -> int:
+    wanted = os.environ.get(MAX_BODY, "").strip() or str(_MAX_BODY)
+    if not wanted.isdecimal():
+        raise ValueError(f"{MAX_BODY} must be a number of bytes, got {wanted!r}")
+    return int(wanted)
 
 
 async def _read(request: Request, limit: int) -> bytes:

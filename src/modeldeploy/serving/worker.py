@@ -25,9 +25,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import uvicorn
 
@@ -53,8 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _set_up_process()
     path: Path = options.socket.absolute()
     try:
-        with _bentoml_home(path), _bound(path) as listener:
-            return _serve(options.bundle.absolute(), listener, drain=options.drain, began=began)
+        with ExitStack() as held:
+            held.enter_context(_bentoml_home(path))
+            listener = held.enter_context(_bound(path))
+            server = _Server(_application(options.bundle.absolute()), held, drain=options.drain, began=began)
+            return _run(server, listener)
     except Exception:
         log.exception("the service did not start")
         return 1
@@ -90,17 +94,7 @@ def _set_up_process() -> None:
     os.environ.setdefault("BENTOML_CONFIG_OPTIONS", _QUIET)
 
 
-def _serve(bundle: Path, listener: socket.socket, *, drain: float, began: float) -> int:
-    config = uvicorn.Config(
-        _application(bundle),
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE,
-    )
-    server = _Server(config, drain=drain, began=began)
+def _run(server: _Server, listener: socket.socket) -> int:
     try:
         server.run(sockets=[listener])
     except SystemExit:
@@ -132,13 +126,26 @@ def _application(bundle: Path) -> Any:
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not there where types are checked
-    """uvicorn's server, which says when it is ready, and whose drain ends whatever a request does."""
+    """uvicorn's server, which says when it is ready, and which ends on SIGTERM whatever else goes on.
 
-    def __init__(self, config: uvicorn.Config, *, drain: float, began: float) -> None:
+    ``held`` is what has to be put away before the process ends by force.
+    """
+
+    def __init__(self, application: Any, held: ExitStack, *, drain: float, began: float) -> None:
+        config = uvicorn.Config(
+            application,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=_KEEP_ALIVE,
+        )
+        config.timeout_graceful_shutdown = drain  # which the constructor takes in whole seconds only
         super().__init__(config)
+        self._held = held
         self._drain = drain
         self._began = began
-        config.timeout_graceful_shutdown = drain
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -146,13 +153,23 @@ class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not there whe
         gc.freeze()  # what is loaded now stays: the collector need not look at it again
         log.info("ready after %.1f s", time.monotonic() - self._began)
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.started and sig == signal.SIGTERM:
+            log.info("stopped before it was ready")
+            self._leave()  # the model may load for a long time yet
+        super().handle_exit(sig, frame)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("stopping; requests in flight: %d", len(self.server_state.tasks))
-        last = threading.Timer(self._drain + _AFTER_DRAIN, os._exit, [0])
+        last = threading.Timer(self._drain + _AFTER_DRAIN, self._leave)
         last.daemon = True
         last.start()  # a thread in native code can be neither cancelled nor awaited
         await super().shutdown(sockets=sockets)
         log.info("stopped")
+
+    def _leave(self) -> NoReturn:
+        self._held.close()
+        os._exit(0)
 
 
 @contextmanager

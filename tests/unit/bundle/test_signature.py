@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
-from bundle_place import write_model
 from onnx import TensorProto, helper
 
+from bundle_place import write_model
 from modeldeploy.bundle import inspection, signature
 from modeldeploy.bundle.signature import Signature, TensorSpec
 from modeldeploy.errors import BundleError
 
 
-def save(path: Path, nodes: list, inputs: list, outputs: list) -> Path:
+def save(path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any]) -> Path:
     graph = helper.make_graph(nodes, "g", inputs, outputs)
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)

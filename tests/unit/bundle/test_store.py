@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def put(
     items = [Item.of_bytes("src/service.py", code), Item.of_bytes("run.sh", b"#!", executable=True)]
     if weights:
         items.append(Item.of_bytes("src/model.onnx", weights))
-    fields: dict = {
+    fields: dict[str, Any] = {
         "name": "digits",
         "version": version,
         "framework": "custom",
@@ -106,7 +107,7 @@ def test_damage_is_noticed_when_a_bundle_is_looked_up_and_repaired_by_adding_it_
     else:
         victim.chmod(0o600)
         victim.write_bytes(victim.read_bytes().replace(b"a", b"b"))
-    with pytest.raises(BundleError, match="is damaged|not a manifest"):
+    with pytest.raises(BundleError, match=r"is damaged|not a manifest"):
         store.find("digits", "1.0.0")
     assert put(store) == path
     assert store.find("digits", "1.0.0").path == path

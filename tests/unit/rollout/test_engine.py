@@ -135,7 +135,7 @@ def test_a_bad_version_is_refused_by_its_gate_and_stable_keeps_all(
     assert refused.value.exit_code == 10
     assert refused.value.details["gate"] == gate
     assert refused.value.details["log"]
-    assert f"{V1.id} has 100 %" in refused.value.message
+    assert f"traffic goes 100 % to {V1.id}" in refused.value.message
     assert live.traffic.weights == {V1.id: 100}
     assert live.target.observe().find(V2.id) is None
     assert live.world.lost == 0
@@ -259,7 +259,7 @@ def test_a_way_back_that_fails_is_stuck_and_says_where_traffic_is(live: Terminal
             live.world.fail("set_traffic", times=10_000)
 
     engine = Engine(live.target, POLICY, holder=HOLDER, clock=live.clock, emit=break_down)
-    with pytest.raises(RolloutStuck, match=f"{V1.id} has 95 %") as stuck:
+    with pytest.raises(RolloutStuck, match=f"95 % to {V1.id}") as stuck:
         engine.deploy(V2, verify)
     assert stuck.value.exit_code == 12
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeldeploy.errors import ConfigError, RolloutHeld
+from modeldeploy.errors import ConfigError, RolloutHeld, TargetRefused
 from modeldeploy.model import (
     BundleRef,
     Capabilities,
@@ -87,6 +87,12 @@ def test_rolling_moves_a_replica_s_share_at_a_time() -> None:
 def test_nothing_to_do_is_an_empty_plan() -> None:
     seen = observed(status(V1), traffic=all_to(V1))
     assert plan_rollout(V1, bundle(V1), Policy(), seen, CAN).steps == ()
+
+
+def test_a_stable_that_is_down_is_not_called_unchanged() -> None:
+    seen = observed(status(V1, RevisionState.FAILED, message="out of memory"), traffic=all_to(V1))
+    with pytest.raises(TargetRefused, match="is failed: out of memory"):
+        plan_rollout(V1, bundle(V1), Policy(), seen, CAN)
 
 
 def test_a_plan_made_again_half_way_has_only_what_is_left() -> None:

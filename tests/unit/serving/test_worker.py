@@ -153,15 +153,24 @@ def test_a_request_that_never_ends_does_not_hold_up_the_exit(start: Start, own: 
     began = time.monotonic()
     assert worker.stop() == 0
     assert time.monotonic() - began < 10
+    assert not worker.socket.exists()
     connection.close()
 
 
-def test_sigterm_before_it_is_ready_ends_it_too(start: Start, digits: Path, tmp_path: Path) -> None:
-    worker = start(digits)
-    while not worker.socket.exists():
+def test_until_it_is_ready_it_takes_no_connection_and_sigterm_ends_it_at_once(
+    start: Start, own: Path, tmp_path: Path
+) -> None:
+    worker = start(own, SLEEP="600")
+    deadline = time.monotonic() + 30
+    while "printed" not in worker.log and time.monotonic() < deadline:
         time.sleep(0.02)
+    with closing(worker.connection()) as early, pytest.raises(ConnectionRefusedError):
+        early.connect()
+    began = time.monotonic()
     assert worker.stop() == 0
-    assert not worker.socket.exists()
+    assert time.monotonic() - began < 5
+    assert "stopped before it was ready" in worker.log
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
 def test_a_worker_that_was_killed_is_succeeded_on_its_socket(start: Start, digits: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modeldeploy import ops
+from modeldeploy.cli import text
 from modeldeploy.cli.session import Answer, Session
 
 
@@ -34,7 +35,15 @@ def test(session: Session) -> Answer:
     """Smoke-test the bundle on this machine."""
     with session.view() as view:
         found = ops.smoke(session.root, ref=session.values.bundle, emit=view.show)
-    return Answer(found, [], code=0 if found.passed else 4, ok=found.passed)
+    mark = session.terminal.mark
+    lines = [
+        f"{mark('done' if check.passed else 'failed'):<2} {'ok' if check.passed else 'failed':<7} "
+        f"{check.check:<7}  {text.clean(check.message)}"
+        for check in found.checks
+    ]
+    verdict = "works" if found.passed else "does NOT work"
+    lines.append(f"{found.ref} {verdict} on this machine ({text.duration(found.seconds)})")
+    return Answer(found, lines, code=0 if found.passed else 4, ok=found.passed)
 
 
 def golden(session: Session) -> Answer:

@@ -85,8 +85,7 @@ def destroy(session: Session) -> Answer:
     target = session.target
     if not session.values.yes and not _confirmed(session, target):
         raise UsageError(
-            f"'mdeploy destroy' removes all that {target} runs, and nobody has confirmed it",
-            hint=f"mdeploy destroy {target} --yes",
+            f"{target} is left as it is: its name was not typed", hint=f"mdeploy destroy {target} --yes"
         )
     with session.view() as view:
         ops.destroy(session.root, target, emit=view.show)
@@ -94,8 +93,9 @@ def destroy(session: Session) -> Answer:
 
 
 def _confirmed(session: Session, target: str) -> bool:
+    """Asks in a terminal. A script that says destroy means it: there is nobody to ask."""
     if session.json or sys.stdin is None or not sys.stdin.isatty():
-        return False
+        return True
     session.terminal.tell(f"This removes all revisions of '{target}'; its endpoint stops answering.")
     session.terminal.tell("Type the target's name to go on:")
     return sys.stdin.readline().strip() == target
@@ -108,10 +108,11 @@ def _rollout(session: Session) -> Iterator[tuple[Emit, Callable[[], bool]]]:
 
 
 def _target_and_bundle(session: Session) -> tuple[str, str | None]:
-    """The two words that a command may take. A lone one with a colon in it is a bundle."""
+    """The two words that a command may take. A lone one that cannot name a target is a bundle."""
     values = session.values
-    if values.bundle is None and ":" in (values.target or ""):
-        values.target, values.bundle = None, values.target
+    word = values.target or ""
+    if values.bundle is None and (":" in word or word[:1].isdigit()):
+        values.target, values.bundle = None, word
     return session.target, values.bundle
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from modeldeploy import ops
 from modeldeploy.cli import state, text
+from modeldeploy.cli.jsonlines import log_line
 from modeldeploy.cli.session import Answer, Session
 from modeldeploy.errors import ConfigError
 from modeldeploy.ops.watching import RolloutRecord
@@ -33,23 +34,22 @@ def history(session: Session) -> Answer:
     return Answer({"target": target, "rollouts": found}, text.table(header, map(_history_row, found)))
 
 
-def logs(session: Session) -> Answer | None:
+def logs(session: Session) -> Answer:
     """The lines that a revision wrote."""
     values = session.values
-    wanted = ops.logs(
+    lines = ops.logs(
         session.root, session.target, revision=values.revision, tail=values.tail, follow=values.follow
     )
-    count = 0
-    for count, line in enumerate(wanted, start=1):  # noqa: B007 - counted to its end
-        if session.json:
-            from modeldeploy.cli.jsonlines import log_line
-
-            session.terminal.say(log_line(line))
-        else:
-            session.terminal.say(text.clean(line))
-        if session.terminal.unread:
-            break
-    return Answer({"lines": count}, [])
+    count, code = 0, 0
+    try:
+        for line in lines:
+            count += 1
+            session.terminal.say(log_line(line) if session.json else text.clean(line))
+            if session.terminal.unread:
+                break
+    except KeyboardInterrupt:
+        code = 130  # how one stops following: no error
+    return Answer({"lines": count}, [], code=code)
 
 
 def predict(session: Session) -> Answer:

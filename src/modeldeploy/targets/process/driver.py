@@ -132,11 +132,11 @@ class ProcessTarget:
             stored = next(one for one in self._found(revision).stored if one.spec.id == revision)
             layout = self._layout.revision(revision)
             workers = [layout.worker_log(number) for number in range(max(1, stored.spec.replicas))]
-            paths = [layout.preparation_log(), *workers]
+            paths, several = [layout.preparation_log(), *workers], len(workers) > 1
             ends = logs.sizes(paths)
-            yield from logs.tail_all(paths, tail)
+            yield from logs.tail_all(paths, tail, labelled=several)
             if follow:
-                yield from logs.follow(paths, ends)
+                yield from logs.follow(paths, ends, labelled=several)
 
     def start(self) -> None:
         with only_ours(self._name):
@@ -146,9 +146,9 @@ class ProcessTarget:
             self._layout.make()
             with self._changing() as found:
                 desired = found.desired
-                for one in found.stored:
-                    if found.status(one).state is RevisionState.FAILED:
-                        desired = desired.try_again(one.spec.id)
+                for revision, report in found.report.revisions.items():
+                    if report.state is RevisionState.FAILED:
+                        desired = desired.try_again(revision)
                 records.write_desired(self._layout, desired)
 
     def destroy(self) -> None:

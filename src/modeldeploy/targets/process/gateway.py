@@ -25,6 +25,7 @@ HANGS_AFTER = 20.0
 DRAINS_WITHIN = 10.0
 ENDS_WITHIN = 5.0
 _ASK_AGAIN_AFTER = 0.1
+_TELL_AFTER = 1.0
 
 
 class Gateway:
@@ -126,6 +127,7 @@ class Gateway:
             return
         try:
             self._program = envoy.locate(listen.envoy)
+            self._layout.make()  # in case somebody tidied up in /tmp
             self._router.write_static(_ingress(listen))
             self._routing.write_for_start()
             command = Command(envoy.argv(self._program, self._router.layout.bootstrap), worker_environment())
@@ -145,7 +147,10 @@ class Gateway:
         self._ask_at = now + _ASK_AGAIN_AFTER
         if self._silent_since is None:
             self._silent_since = now
-        elif now - self._silent_since >= HANGS_AFTER:
+        silent = now - self._silent_since
+        if silent >= _TELL_AFTER:
+            self._trouble = f"the router has not answered for {silent:.0f} s"
+        if silent >= HANGS_AFTER:
             logs.note(self._layout.router_log, f"no answer for {HANGS_AFTER:g} s: {error}; it is killed")
             self._envoy.signal(signal.SIGKILL)
 

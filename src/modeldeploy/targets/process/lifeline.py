@@ -49,6 +49,11 @@ class Lifeline:
         return files.is_locked(self._lock) and (pid is None or _exists(pid))
 
     @property
+    def own(self) -> bool:
+        """True if this process started it and has not called `end`: only then is its exit code known."""
+        return self._own is not None
+
+    @property
     def pid(self) -> int | None:
         """Its process id, as last known."""
         if self._own is not None:

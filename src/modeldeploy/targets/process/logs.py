@@ -45,20 +45,20 @@ def tail(path: Path, count: int) -> list[str]:
     return lines
 
 
-def tail_all(paths: Sequence[Path], count: int) -> list[str]:
+def tail_all(paths: Sequence[Path], count: int, *, labelled: bool = False) -> list[str]:
     """The last lines of several logs, together at most ``count``, the one written last at the end.
 
-    With more than one log that holds something, each line begins with the log's name.
+    ``labelled`` lines begin with the name of their log.
     """
     filled = sorted((path for path in paths if _size(path)), key=lambda path: path.stat().st_mtime)
     lines: list[str] = []
     for index, path in enumerate(filled):
         share = (count - len(lines)) // (len(filled) - index)
-        lines += [_label(path, filled) + line for line in tail(path, share)]
+        lines += [_label(path, labelled) + line for line in tail(path, share)]
     return lines
 
 
-def follow(paths: Sequence[Path], since: dict[Path, int]) -> Iterator[str]:
+def follow(paths: Sequence[Path], since: dict[Path, int], *, labelled: bool = False) -> Iterator[str]:
     """Lines added to logs from the given sizes on, for as long as the first log's folder exists."""
     positions = dict(since)
     while paths and paths[0].parent.exists():
@@ -69,7 +69,7 @@ def follow(paths: Sequence[Path], since: dict[Path, int]) -> Iterator[str]:
             content = _read_from(path, start)
             whole = content.rfind(b"\n") + 1
             positions[path] = start + whole
-            yield from (_label(path, paths) + line for line in _decode(content[:whole]))
+            yield from (_label(path, labelled) + line for line in _decode(content[:whole]))
         time.sleep(_FOLLOW_PAUSE)
 
 
@@ -78,8 +78,8 @@ def sizes(paths: Sequence[Path]) -> dict[Path, int]:
     return {path: _size(path) for path in paths}
 
 
-def _label(path: Path, among: Sequence[Path]) -> str:
-    return f"[{path.stem}] " if len(among) > 1 else ""
+def _label(path: Path, wanted: bool) -> str:  # noqa: FBT001 (a flag is all it takes)
+    return f"[{path.stem}] " if wanted else ""
 
 
 def _older(path: Path) -> Path:

@@ -17,8 +17,6 @@ class Answer:
     status: int | None
     text: str = ""
     """The body's first line, or what happened instead."""
-    silent: bool = False
-    """The worker took the connection (or its queue was full) and then said nothing in time."""
 
     @property
     def ready(self) -> bool:
@@ -43,7 +41,7 @@ class Probe:
             self._socket.connect(str(path))
             self._socket.send(_REQUEST)
         except BlockingIOError:
-            self._early = Answer(None, "its queue of connections is full", silent=True)
+            self._early = Answer(None, "its queue of connections is full")
         except OSError:
             self._early = Answer(None, "not listening yet")
 
@@ -68,7 +66,7 @@ class Probe:
                 if len(self._received) > _ENOUGH:
                     break
         except BlockingIOError:
-            return Answer(None, "did not answer in time", silent=True) if now >= self._deadline else None
+            return Answer(None, "did not answer in time") if now >= self._deadline else None
         except OSError:
             return Answer(None, "closed the connection without an answer")
         return parse(self._received)

@@ -98,6 +98,7 @@ class Replica:
         return False
 
     def _start(self, now: float, command: Command) -> None:
+        self.socket.parent.mkdir(mode=0o700, exist_ok=True)  # in case somebody tidied up in /tmp
         self.socket.unlink(missing_ok=True)
         self._program.start(command, log=self.log, cwd=self._work)
         self.phase, self._probe_at, self._silent_since = Phase.STARTING, now, None
@@ -134,10 +135,10 @@ class Replica:
         self._note_silence(answer, now, was_up=was_up)
 
     def _note_silence(self, answer: Answer, now: float, *, was_up: bool) -> None:
-        if not (answer.silent and was_up):
+        if answer.status is not None or not was_up:
             self._silent_since = None
         elif self._silent_since is None:
-            self._silent_since = now - _PROBE_TIMEOUT
+            self._silent_since = now
         elif now - self._silent_since >= HANGS_AFTER:
             logs.note(self.log, f"worker {self.number} gave no answer for {HANGS_AFTER:g} s and is killed")
             self._program.signal(signal.SIGKILL)

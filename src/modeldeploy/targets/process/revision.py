@@ -78,8 +78,9 @@ class Revision:
         if attempt > self._attempt:
             self._attempt, self._gave_up, self._trouble = attempt, "", ""
             self._failed_preparations, self._prepare_at = Crashes(), 0.0
-            if self._workers_gone():
-                self._workers = self._find_workers(None)
+            for worker in self._workers:
+                self._restarts_before += worker.crashes.total
+                worker.crashes = Crashes()
 
     def step(self, now: float) -> None:
         """Do what is next."""
@@ -134,13 +135,14 @@ class Revision:
         if self._preparing and self._preparation.alive:
             return False
         ended, self._preparing = self._preparing, False
+        code_known = self._preparation.own
         how = self._preparation.end() if ended else ""
         if not ended and now < self._prepare_at:
             return False
         command = self._provisioning.preparation(self.spec)
         if command is None:
             self._prepared, self._trouble = True, ""
-        elif ended and how:
+        elif ended and code_known:
             self._cannot(now, f"preparing its environment {how}{self._last_lines(self.logs[0])}")
         else:
             self._run_preparation(command)
@@ -179,9 +181,6 @@ class Revision:
 
     def _looping(self, now: float) -> bool:
         return any(one.crashes.looping(now) for one in self._workers)
-
-    def _workers_gone(self) -> bool:
-        return not any(one.pid for one in self._workers)
 
     def _stop_workers(self, now: float, kill_after: float) -> bool:
         gone = [worker.stop(now, kill_after) for worker in self._workers]

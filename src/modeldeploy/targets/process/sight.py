@@ -13,6 +13,8 @@ from modeldeploy import __version__, files
 from modeldeploy.errors import TargetDrifted, TargetUnavailable
 from modeldeploy.model import Observed, RevisionId, RevisionState, RevisionStatus, Traffic
 from modeldeploy.router.control import Router
+from modeldeploy.router.ingress import Layout as RouterFiles
+from modeldeploy.router.traffic import decode
 from modeldeploy.targets.process import locks, records
 from modeldeploy.targets.process.layout import Layout
 from modeldeploy.targets.process.records import Desired, Listen, Report, RevisionReport, Stored
@@ -121,8 +123,12 @@ def _traffic(sight: Sight, router: Router) -> tuple[Traffic, list[str]]:
 
 
 def _last_traffic(sight: Sight) -> Traffic:
-    """What the router was last seen to apply: that is also what it begins with when it comes back."""
-    return sight.report.applied[1] if sight.report.applied else Traffic()
+    """What the router was last told: that is what it begins with when it comes back."""
+    try:
+        routes = files.read_json(RouterFiles(sight.layout.envoy).routes)
+        return decode(routes["version_info"])[1]
+    except (ValueError, TypeError, KeyError):
+        return sight.report.applied[1] if sight.report.applied else Traffic()
 
 
 def _notes(sight: Sight, listen: Listen | None, name: str, *, up: bool) -> list[str]:
