@@ -1,9 +1,9 @@
 """What the router adds to a request, and what BentoML's own server takes for the same one.
 
-A client over raw sockets sends the template's sample to one worker: straight to its unix socket; through Envoy,
-as users do; and to ``bentoml serve`` of the same Bento over TCP. One request after the other over one connection
-(c1), then eight connections side by side (c8). The client shares the cores with what it measures, so on few cores
-c8 says what the machine does and not what the server could.
+A client over raw sockets sends the template's sample to one worker: straight to its unix socket; through
+Envoy, as users do; and to ``bentoml serve`` of the same Bento over TCP. One request after the other over one
+connection (c1), then eight connections side by side (c8). The client shares the cores with what it measures,
+so on few cores c8 says what the machine does and not what the server could.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from benchmarks.client import Address, first_200, one_by_one, post, side_by_side
 from benchmarks.place import Place, Project, free_port
 from benchmarks.ready import serve
 from benchmarks.run import running
+from modeldeploy.model import RevisionId
 from modeldeploy.targets.process.layout import Layout
 
 DIRECT = "worker, unix socket"
@@ -46,7 +47,7 @@ def _worker(project: Project) -> Path:
     """The socket of the only worker of the only revision."""
     layout = Layout.of(project.name, "local")
     revision = next(layout.revisions.iterdir()).name
-    return layout.revision(revision).worker_socket(0)
+    return layout.revision(RevisionId(revision)).worker_socket(0)
 
 
 def _task(address: Address, request: bytes) -> Task:

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks.run import Failed, Took, timed
-from modeldeploy import files
 from modeldeploy.bundle.environment import Environment
 from modeldeploy.bundle.store import BundleStore, remove
 
@@ -127,7 +126,7 @@ class Place:
 
     def project(self, name: str) -> Project:
         """A new project from the template: the digits model, and a target on a free port."""
-        timed([MDEPLOY, "init", name, "--template", "onnx"], cwd=self.folder)
+        timed([MDEPLOY, "init", name, "--name", name], cwd=self.folder)
         project = Project(self.folder / name)
         project.edit(r"^port = \d+", f"port = {free_port()}")
         if self._lock.exists():
@@ -147,10 +146,10 @@ class Place:
         return Path(tempfile.mkdtemp(prefix="home-", dir=self.folder))
 
     def packages(self) -> dict[str, str]:
-        """The versions that the lock pins."""
-        self.digits.type("build")
-        pins = re.findall(r"^([\w.-]+)==([\w.]+)", self._lock.read_text(), re.MULTILINE)
-        return dict(pins)
+        """The packages in the bundle's environment, with their versions."""
+        installed = self.digits.environment.glob("lib/python*/site-packages/*.dist-info")
+        pairs = (path.name.removesuffix(".dist-info").split("-", 1) for path in installed)
+        return dict(pairs)
 
     @property
     def _lock(self) -> Path:

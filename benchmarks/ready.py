@@ -1,8 +1,8 @@
 """How long until a first release serves, against ``bentoml serve`` of the same Bento.
 
-From the start of the command to the first 200 of ``/readyz``: at the target's endpoint for ``mdeploy deploy``,
-which looks at the project, starts two supervisors and Envoy, starts a worker, and replays the golden samples
-before the endpoint answers; the worker alone is what a revision runs. The environment is there.
+From the start of the command to the first 200 of ``/readyz``. For ``mdeploy deploy`` that is at the target's
+endpoint: it looks at the project, starts two supervisors, Envoy and a worker, and replays the golden samples
+before the endpoint answers. The worker alone is what a revision runs. The environment is there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How long a rollback takes, under a light load, and what its users notice.
 
-A user asks over and over; from the start of ``mdeploy rollback`` are counted: the first answer of the version
+A user asks over and over; counted from the start of ``mdeploy rollback`` are the first answer of the version
 to return to, the last one of the version to leave, and the end of the command. Then forward again
-(``mdeploy rollback --to``), and so on. Other users send requests meanwhile; whatever they did not get is counted.
+(``mdeploy rollback --to``), and so on. Other users send requests meanwhile; their failures are counted.
 
 The aim: all requests on the former version within 1 second.
 """
@@ -31,7 +31,7 @@ def run(place: Place, rounds: int) -> list[Board]:
     with project.deployed():
         older = project.version
         project.raise_version()
-        project.type("deploy", "local", "--strategy", "blue-green")
+        project.type("deploy", "local", "--strategy", "rolling")
         tasks: dict[str, Task] = {
             "mdeploy rollback": _back(project, [], older),
             "mdeploy rollback --to": _back(project, ["--to", project.version], project.version),

@@ -118,7 +118,6 @@ class Scene:
         """Wait until a supervisor works and another stands by; their process ids."""
         eventually(lambda: files.is_locked(self.layout.active_lock), "a supervisor at work")
         eventually(lambda: files.is_locked(self.layout.standby_lock), "a standby")
-        eventually(lambda: pid_in(self.layout.standby_lock), "the standby's process id")
         return self.pid_of_supervisor, self.pid_of_standby
 
     def until_power_cut(self) -> None:
@@ -163,6 +162,16 @@ def eventually(wanted: Callable[[], object], what: str, *, within: float = 10.0)
 
 
 def _pid(lock: Path) -> int:
+    """The process id in a lock, as soon as it is that of a living process."""
+    eventually(lambda: _lives(pid_in(lock)), f"somebody holds {lock.name}")
     pid = pid_in(lock)
-    assert pid is not None, f"nobody holds {lock.name}"
+    assert pid is not None
     return pid
+
+
+def _lives(pid: int | None) -> bool:
+    try:
+        os.kill(pid or 0, 0)
+    except ProcessLookupError:
+        return False
+    return pid is not None

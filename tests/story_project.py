@@ -95,6 +95,13 @@ class Running:
         with stream:
             lines.extend(stream)
 
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.send(signal.SIGKILL)
+        self.end()
+
     def until_told(self, text: str, *, within: float = 60) -> None:
         """Wait until it has printed that."""
         deadline = time.monotonic() + within
@@ -129,6 +136,7 @@ class Story:
         self.home = home
         self.shared = shared
         self.port = free_port()
+        self.begun: list[Running] = []
         self.environment = {**os.environ, "MDEPLOY_HOME": str(home)}
 
     @property
@@ -155,9 +163,9 @@ class Story:
             **{"stdin": subprocess.DEVNULL, **how},
         )
         typed = Typed(words, done.returncode, done.stdout.decode(), done.stderr.decode())
-        told = f"mdeploy {' '.join(words)} ended with {typed.code}\n{typed.text}"
+        told = f"mdeploy {' '.join(words)} ended with {typed.code}\n{typed.text[-4000:]}"
         assert ends_with is None or typed.code == ends_with, told
-        assert "Traceback" not in typed.text, told
+        assert "\nTraceback" not in f"\n{typed.text}", told
         return typed
 
     def ask(self, line: str, *, ends_with: int | None = 0, **how: Any) -> Typed:
@@ -180,7 +188,8 @@ class Story:
             text=True,
             **how,
         )
-        return Running(words, process)
+        self.begun.append(Running(words, process))
+        return self.begun[-1]
 
     # The project.
 
@@ -280,6 +289,9 @@ class Story:
 
     def close(self) -> None:
         """End everything that runs, whatever the story did; insist that `destroy` was enough."""
+        for running in self.begun:
+            running.send(signal.SIGKILL)
+            running.end()
         ended: Typed | None = None
         if self.file.exists() and (self.home / "targets").exists():
             ended = self.type("destroy local --yes", ends_with=None)

@@ -10,7 +10,7 @@ class Digits:
     def __init__(self) -> None:
         self.session = onnxruntime.InferenceSession("model.onnx")
 
-    @bentoml.api
+    @bentoml.api  # type: ignore[untyped-decorator]  # bentoml is not there where types are checked
     def predict(self, image: list[list[float]]) -> dict[str, list[object]]:
         batch = np.asarray(image, dtype=np.float32)
         names = [output.name for output in self.session.get_outputs()]

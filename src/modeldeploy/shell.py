@@ -39,9 +39,12 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout: float | None = None,
     stdin: bytes | None = None,
+    keep: Sequence[int] = (),
 ) -> Completed:
     """Run a program to its end, its output captured. ``env`` is added to this process's own.
 
+    ``keep`` are descriptors that the program inherits: a lock among them is held until it has ended too,
+    also when this process is killed before.
     Raises `ToolFailed`, with the last lines of its output in ``details``.
     """
     argv = [os.fspath(part) for part in command]
@@ -54,6 +57,7 @@ def run(
             input=stdin if stdin is not None else b"",
             capture_output=True,
             check=False,
+            pass_fds=keep,
         )
     except FileNotFoundError as error:
         raise ToolFailed(f"cannot find the program '{argv[0]}'") from error

@@ -129,7 +129,7 @@ def build_recipe(recipe: Recipe, *, emit: Emit, upgrade: bool = False) -> Built:
         progress.warn(emit, f"left out: {', '.join(inputs.skipped[:8])}", skipped=list(inputs.skipped))
     store.refuse_other(inputs.manifest(()), complete=False)
     with store.workspace() as folder:
-        manifest = assemble(inputs, folder, emit=emit)
+        manifest = assemble(inputs, folder, emit=emit, take=store.take)
         with progress.step(emit, "store", "adding the bundle to the store") as told:
             stored, new = store.add(folder, manifest)
             told |= {"digest": stored.ref.digest, "message": f"stored {stored.ref}"}
@@ -161,11 +161,11 @@ def gather(recipe: Recipe, *, emit: Emit, upgrade: bool = False) -> Inputs:
     )
 
 
-def assemble(inputs: Inputs, folder: Path, *, emit: Emit) -> Manifest:
-    """Make the whole bundle in an empty folder. Raises `BundleError`."""
+def assemble(inputs: Inputs, folder: Path, *, emit: Emit, take: stage.Take | None = None) -> Manifest:
+    """Make the whole bundle in an empty folder; ``take`` may spare a copy. Raises `BundleError`."""
     recipe = inputs.recipe
     staged = (*inputs.weights, *inputs.code, *inputs.golden)
-    stage.write(staged, folder)
+    stage.write(staged, folder, take)
     service = bento.Service(
         recipe.name, recipe.entrypoint or GENERATED, recipe.python, inputs.lock, inputs.code
     )

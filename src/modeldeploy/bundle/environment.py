@@ -72,17 +72,17 @@ class Environment:
         if self.ready:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with files.locked(self.path.parent / f"{self.path.name}.lock"):
+        with files.locked(self.path.parent / f"{self.path.name}.lock") as lock:
             if not self.ready:
-                self._make(emit)
+                self._make(emit, lock)
 
-    def _make(self, emit: Emit) -> None:
+    def _make(self, emit: Emit, lock: int) -> None:
         count = self.lock.count("\n") - self.lock.count("--hash")
         facts = {"path": str(self.path), "packages": count}
         with progress.step(emit, "environment", f"installing {count} packages", **facts) as told:
             shutil.rmtree(self.path, ignore_errors=True)
             try:
-                self._install()
+                self._install(lock)
             except BaseException:
                 with contextlib.suppress(OSError):
                     shutil.rmtree(self.path)
@@ -90,10 +90,12 @@ class Environment:
             files.write_json(self.path / _MARKER, {"python": self.version})
             told["message"] = f"installed {count} packages"
 
-    def _install(self) -> None:
+    def _install(self, held: int) -> None:
+        # uv inherits the lock: if we are killed it goes on for a while, and nobody may begin anew meanwhile.
         uvtool.run(
             ["venv", "--quiet", "--no-project", "--python", _interpreter(self.version), str(self.path)],
             doing=f"making an environment with Python {self.version}",
+            keep=(held,),
         )
         lock = self.path / "requirements.lock"
         files.write_atomic(lock, self.lock.encode())
@@ -104,6 +106,7 @@ class Environment:
             ],
             doing="installing the bundle's packages",
             cwd=self.path,
+            keep=(held,),
         )
 
 

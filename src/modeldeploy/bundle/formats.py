@@ -48,23 +48,36 @@ _INSIDE: tuple[tuple[int, bytes, str], ...] = (
 )
 
 
-def framework_of(model: Path, *, own_service: bool) -> tuple[str, tuple[str, ...]]:
-    """The framework of a model file, and the names of the files beside it that hold more of its weights.
+def framework_of(model: Path, *, own_service: bool) -> str:
+    """The framework of a model file, at a glance.
 
     With ``own_service`` any content will do. Raises `BundleError` with what was found in place of a model,
     and what to do.
     """
     try:
-        return ONNX, onnxfile.survey(model).external
+        onnxfile.glance(model)
     except onnxfile.NotOnnx as error:
         if own_service:
-            return CUSTOM, ()
+            return CUSTOM
         raise _not_onnx(model, _head(model), str(error)) from error
     except onnxfile.Damaged as error:
-        raise BundleError(
-            f"{model.name} is an ONNX model with damage: {error}",
-            hint="copy or export it again; compare its size with the original's",
-        ) from error
+        raise _damaged(model, error) from error
+    return ONNX
+
+
+def external_data(model: Path) -> tuple[str, ...]:
+    """Names of the files that hold more of an ONNX model's weights. Raises `BundleError` for damage."""
+    try:
+        return onnxfile.survey(model).external
+    except (onnxfile.Damaged, onnxfile.NotOnnx) as error:
+        raise _damaged(model, error) from error
+
+
+def _damaged(model: Path, error: ValueError) -> BundleError:
+    return BundleError(
+        f"{model.name} is an ONNX model with damage: {error}",
+        hint="copy or export it again; compare its size with the original's",
+    )
 
 
 def _head(model: Path) -> bytes:

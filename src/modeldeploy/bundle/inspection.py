@@ -33,15 +33,15 @@ def inspect(model: Path, *, insisted: str | None = None, own_service: bool = Fal
     if own_service and model.is_dir():
         return _folder(model, insisted)
     formats.refuse_mistakes(model)
+    framework = formats.framework_of(model, own_service=own_service)
+    _check_framework(model, insisted, framework)
     content = digests.content_of(model)
     kept = files.home() / "cache" / _CACHE / f"{content.sha256}{'-own' if own_service else ''}.json"
     known = _kept(kept)
     if known is None:
-        known = _looked_at(model, own_service=own_service)
+        known = _looked_at(model, framework, own_service=own_service)
         kept.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(kept, known)
-    framework = str(known["framework"])
-    _check_framework(model, insisted, framework)
     told = known["signature"]
     return ModelFacts(
         framework=framework,
@@ -71,15 +71,16 @@ def _check_framework(model: Path, insisted: str | None, framework: str) -> None:
 def _kept(path: Path) -> dict[str, Any] | None:
     try:
         known: dict[str, Any] | None = files.read_json(path)
-        return known if known and {"framework", "external", "signature"} <= set(known) else None
+        return known if known and {"external", "signature"} <= set(known) else None
     except (ValueError, OSError, TypeError):
         return None  # a damaged entry is made anew
 
 
-def _looked_at(model: Path, *, own_service: bool) -> dict[str, Any]:
-    framework, external = formats.framework_of(model, own_service=own_service)
+def _looked_at(model: Path, framework: str, *, own_service: bool) -> dict[str, Any]:
     found: Signature | None = None
+    external: tuple[str, ...] = ()
     if framework == formats.ONNX:
+        external = formats.external_data(model)
         formats.beside(model, external)
         try:
             found = signature.read(model)
@@ -87,7 +88,6 @@ def _looked_at(model: Path, *, own_service: bool) -> dict[str, Any]:
             if not own_service:
                 raise
     return {
-        "framework": framework,
         "external": list(external),
         "signature": found.to_json() if found else None,
     }

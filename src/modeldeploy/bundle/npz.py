@@ -63,7 +63,7 @@ def headers(file: Path) -> dict[str, Header]:
                 with archive.open(name) as stream:
                     found[name.removesuffix(".npy")] = _header(stream)
             return found
-    except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, EOFError, struct.error) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, EOFError, struct.error) as error:
         raise BundleError(f"{file.name} is no intact .npz file: {error}", hint=_AGAIN) from error
 
 

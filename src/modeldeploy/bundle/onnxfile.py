@@ -44,6 +44,12 @@ class Survey:
     external: tuple[str, ...]
 
 
+def glance(model: Path) -> None:
+    """Look at the outermost fields only, which takes no time. Raises `NotOnnx`, `Damaged` or OSError."""
+    with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        _check_top(content)
+
+
 def survey(model: Path) -> Survey:
     """Walk the whole frame. Raises `NotOnnx`, `Damaged` or OSError."""
     with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -43,6 +43,8 @@ def signature_of(model: Path) -> dict[str, Any]:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.disable_prepacking", "1")  # it would hold the weights twice
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     ranges = _ranges(session.get_modelmeta().custom_metadata_map.get(RANGES, "{}"))
     return {

@@ -51,8 +51,9 @@ def record_recipe(
     """What `record` does, for inputs that come from elsewhere than a project file."""
     inputs = build.gather(replace(recipe, golden=None), emit=emit)
     wanted = _wanted(samples, inputs.model.signature, count)
-    with BundleStore().workspace() as folder:
-        build.assemble(inputs, folder, emit=emit)
+    store = BundleStore()
+    with store.workspace() as folder:
+        build.assemble(inputs, folder, emit=emit, take=store.take)
         with trial.running(folder, emit=emit) as call:
             if isinstance(wanted, list):
                 return _write_json(_target(recipe, ".json"), _answers(call, wanted))

@@ -110,7 +110,7 @@ def read(model: Path) -> Signature:
 
 def _probe(model: Path) -> dict[str, Any]:
     command = [sys.executable, "-P", "-m", "modeldeploy.bundle.probe", str(model), str(int(PROBE_SECONDS))]
-    env = {"ORT_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
+    env = {"ORT_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = shell.run(command, env=env, timeout=PROBE_SECONDS)
     except shell.ToolFailed as error:

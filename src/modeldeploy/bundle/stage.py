@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -73,11 +73,20 @@ def golden_items(recipe: Recipe) -> tuple[Item, ...]:
     return (Item.of_file(f"golden{recipe.golden.suffix}", recipe.golden),)
 
 
-def write(items: Iterable[Item], folder: Path) -> None:
-    """Put the items below a folder, read-only. Raises `BundleError` for a file that changed meanwhile."""
+Take = Callable[[File, Path], bool]
+"""Puts a file with that content at a path without copying it; False if it cannot."""
+
+
+def write(items: Iterable[Item], folder: Path, take: Take | None = None) -> None:
+    """Put the items below a folder, read-only; without a copy where ``take`` knows a way.
+
+    Raises `BundleError` for a file that changed meanwhile.
+    """
     for item in items:
         place = folder / item.file.path
         place.parent.mkdir(parents=True, exist_ok=True)
+        if take and take(item.file, place):
+            continue
         if isinstance(item.source, bytes):
             place.write_bytes(item.source)
         else:

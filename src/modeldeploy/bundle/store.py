@@ -25,7 +25,7 @@ from pathlib import Path
 
 from modeldeploy import files
 from modeldeploy.bundle.digests import REMEMBER_FROM, sha256_of
-from modeldeploy.bundle.manifest import MANIFEST, MTIME, Manifest, digest_of
+from modeldeploy.bundle.manifest import MANIFEST, MTIME, File, Manifest, digest_of
 from modeldeploy.errors import BundleError
 from modeldeploy.model import BundleRef
 
@@ -89,13 +89,8 @@ class BundleStore:
             raise _damaged(path, f"{MANIFEST} was changed")
         for entry in manifest.files:
             file = path / entry.path
-            try:
-                status = file.lstat()
-            except OSError as error:
-                raise _damaged(path, f"{entry.path} is gone") from error
-            touched = status.st_size != entry.size or status.st_mtime_ns != MTIME
-            if touched or (full and sha256_of(file) != entry.sha256):
-                raise _damaged(path, f"{entry.path} was changed")
+            if not _pristine(file, entry) or (full and sha256_of(file) != entry.sha256):
+                raise _damaged(path, f"{entry.path} {'was changed' if file.exists() else 'is gone'}")
         return manifest
 
     @contextmanager
@@ -137,6 +132,16 @@ class BundleStore:
                 named.parent.mkdir(parents=True, exist_ok=True)
                 files.write_atomic(named, f"{ref.digest}\n".encode())
         return Stored(ref, path), new
+
+    def take(self, file: File, place: Path) -> bool:
+        """Link a big file that is in the store already to a place in a workspace. False if it is not."""
+        kept = self._large(file)
+        if file.size < REMEMBER_FROM or not _pristine(kept, file):
+            return False
+        with contextlib.suppress(OSError):  # gone this instant, or a file system without links
+            os.link(kept, place)
+            return True
+        return False
 
     def refuse_other(self, manifest: Manifest, *, complete: bool = True) -> None:
         """Raises `BundleError`, naming what differs, if the version was built with other content.
@@ -184,20 +189,18 @@ class BundleStore:
                 file.unlink()
 
     def _share_large(self, folder: Path, manifest: Manifest) -> None:
-        """Let a big file that another bundle has be that file: read-only, so nobody can tell."""
+        """Keep the big files under their digests too, for the bundles to come to `take`."""
         for entry in manifest.files:
             if entry.size < REMEMBER_FROM:
                 continue
-            file = folder / entry.path
-            kept = self.folder / "large" / (entry.sha256 + ("x" if entry.executable else ""))
-            with contextlib.suppress(OSError):  # a file system without links keeps a copy each
-                if kept.exists() and (kept.stat().st_size, kept.stat().st_mtime_ns) == (entry.size, MTIME):
-                    spare = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-                    os.link(kept, spare)
-                    spare.replace(file)
-                else:
+            kept = self._large(entry)
+            if not _pristine(kept, entry):
+                with contextlib.suppress(OSError):  # a file system without links keeps a copy each
                     kept.unlink(missing_ok=True)
-                    os.link(file, kept)
+                    os.link(folder / entry.path, kept)
+
+    def _large(self, file: File) -> Path:
+        return self.folder / "large" / (file.sha256 + ("x" if file.executable else ""))
 
     def _by_digest(self, text: str) -> str | None:
         digits = text.removeprefix("sha256:").lower()
@@ -244,6 +247,15 @@ def remove(folder: Path) -> None:
     for inner, _folders, _files in os.walk(folder):
         Path(inner).chmod(0o700)
     shutil.rmtree(folder)
+
+
+def _pristine(path: Path, file: File) -> bool:
+    """True for a stored file that nobody wrote to: of the right size, with the one time that all have."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (file.size, MTIME)
 
 
 def _seal(path: Path) -> None:

@@ -18,15 +18,22 @@ _UNREACHABLE = ("error sending request", "failed to fetch", "dns error", "timed 
 
 
 def run(
-    arguments: Sequence[str], *, doing: str, cwd: Path | None = None, stdin: bytes | None = None
+    arguments: Sequence[str],
+    *,
+    doing: str,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    keep: Sequence[int] = (),
 ) -> shell.Completed:
     """Run ``uv ARGUMENTS``; ``doing`` names the job in errors: "locking the requirements".
 
+    ``keep`` are descriptors of locks that must be held for as long as uv lives.
     Raises `BundleError` with uv's own explanation, without credentials of package indexes.
     """
     env = {"UV_NO_PROGRESS": "1", "NO_COLOR": "1", "UV_PYTHON_DOWNLOADS": "never"}
     try:
-        return shell.run([binary(), *arguments], cwd=cwd, env=env, stdin=stdin, timeout=SECONDS)
+        command = [binary(), *arguments]
+        return shell.run(command, cwd=cwd, env=env, stdin=stdin, timeout=SECONDS, keep=keep)
     except shell.ToolFailed as error:
         raise _explained(doing, error) from None
 

@@ -92,9 +92,11 @@ def window(first: Sample, last: Sample) -> Window | None:
     before = dict(zip(first.latency.bounds, first.latency.counts, strict=True))
     pairs = zip(last.latency.bounds, last.latency.counts, strict=True)
     counts = tuple(count - before.get(bound, 0) for bound, count in pairs)
+    # Whoever gave up waiting did not get an answer: a candidate that hangs must not look quiet.
+    abandoned = max(0, last.abandoned - first.abandoned)
     return Window(
-        requests=last.requests - first.requests,
-        errors=max(0, last.errors - first.errors),
+        requests=last.requests - first.requests + abandoned,
+        errors=max(0, last.errors - first.errors) + abandoned,
         latency=Histogram(last.latency.bounds, counts),
     )
 

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bundle_place import OWN_SERVICE, Told, Workshop, write_model
+from bundle_place import OWN_SERVICE, PYTHON, Told, Workshop, write_model
 from modeldeploy import files
 from modeldeploy.bundle import bento, stage
-from modeldeploy.bundle.build import Built, gather
+from modeldeploy.bundle.build import Built, build, gather
 from modeldeploy.bundle.environment import Environment
 from modeldeploy.bundle.manifest import BUILD_FACTS, Manifest
 from modeldeploy.bundle.recipe import Recipe
 from modeldeploy.bundle.store import BundleStore
+from modeldeploy.config.load import load
 from modeldeploy.errors import BundleError, ModelDeployError
 
 
@@ -328,3 +329,28 @@ def test_golden_samples_that_do_not_fit_stop_the_build(workshop: Workshop, tmp_p
     np.savez(recipe.root / "golden.npz", **arrays)
     with pytest.raises(BundleError, match=r"golden.npz does not fit: 'input/pixels' has shape \[2, 5\]"):
         workshop.build(replace(recipe, golden=recipe.root / "golden.npz"))
+
+
+def test_a_project_file_is_built_as_it_says(workshop: Workshop, tmp_path: Path) -> None:
+    workshop.project(tmp_path, own_service=True)
+    (tmp_path / "modeldeploy.toml").write_text(
+        f"""
+        [project]
+        name = "echo"
+        version = "2.0.0-RC.1+local"
+        [model]
+        path = "model.onnx"
+        [service]
+        entrypoint = "service:Echo"
+        [build]
+        python = "{PYTHON}"
+        include = ["*.py"]
+        [targets.local]
+        driver = "process"
+        port = 8080
+        """
+    )
+    built = build(load(tmp_path), emit=Told())
+    assert str(built.ref) == "echo:2.0.0-RC.1+local"
+    assert 'version: "2.0.0-rc.1-local"' in (built.path / "bento.yaml").read_text()
+    assert Manifest.read(built.path).entrypoint == "service:Echo"

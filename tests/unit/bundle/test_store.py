@@ -41,7 +41,7 @@ def put(
     }
     manifest = Manifest(**(fields | changes))
     with store.workspace() as folder:
-        stage.write([*items, Item.of_bytes(MANIFEST, manifest.to_bytes())], folder)
+        stage.write([*items, Item.of_bytes(MANIFEST, manifest.to_bytes())], folder, store.take)
         return store.add(folder, manifest)[0].path
 
 

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,11 @@ ONE, TWO = RevisionId("1.0.0-0123abcd"), RevisionId("2.0.0-0123abcd")
 
 
 @pytest.fixture
-def layout() -> Layout:
+def layout() -> Iterator[Layout]:
     layout = Layout.of("digits", "local")
     layout.make()
-    return layout
+    yield layout
+    layout.sockets.rmdir()  # may be outside of the test's own folder
 
 
 def test_wishes_are_read_as_they_were_written(layout: Layout) -> None:

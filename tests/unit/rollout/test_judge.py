@@ -113,6 +113,11 @@ def test_a_window_is_the_difference_of_two_samples() -> None:
     assert window(before, after) == Window(30, 2, latencies(10, 20, 0, 0, 0, 0))
 
 
+def test_clients_that_gave_up_waiting_count_as_failures() -> None:
+    found = window(Sample(0, "a"), Sample(9, "a", requests=10, abandoned=30))
+    assert found == Window(40, 30)
+
+
 def test_a_window_from_before_the_first_request() -> None:
     after = Sample(9, "a", requests=40, latency=latencies(40, 0, 0, 0, 0, 0))
     assert window(Sample(0, "a"), after) == fast(40)

@@ -25,8 +25,7 @@ def hold(path: Path, *, wait: bool = True) -> int | None:
             os.close(descriptor)
             return None
         if _is_named(descriptor, path):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            os.ftruncate(descriptor, os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0))
             return descriptor
         os.close(descriptor)
 
@@ -34,8 +33,8 @@ def hold(path: Path, *, wait: bool = True) -> int | None:
 def pid_in(path: Path) -> int | None:
     """The process id that a lock's last holder wrote; None if there is none."""
     try:
-        return int(path.read_text())
-    except (OSError, ValueError):
+        return int(path.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
         return None
 
 

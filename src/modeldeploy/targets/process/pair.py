@@ -63,6 +63,9 @@ class Active:
         if pid and files.is_locked(self._layout.standby_lock):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
+            for _ in range(_TRIES):
+                if files.is_locked(self._layout.standby_lock):
+                    time.sleep(0.02)
 
     def forget_locks(self) -> None:
         """Remove the names of the locks, which are held to the end: only right before that."""

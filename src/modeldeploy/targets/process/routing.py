@@ -47,7 +47,7 @@ class Routing:
         self._warm = False
         self._written: tuple[int, float] | None = None
         self._look_at = 0.0
-        self._settled_at = 0.0
+        self._settled_at: float | None = None
         self._ask_why_at = 0.0
 
     @property
@@ -71,7 +71,7 @@ class Routing:
             self._router.write_clusters(())
         if not self._router.layout.routes.exists():
             self._router.write_routes(Traffic(), 0)
-        self._warm = False
+        self._warm, self._settled_at, self.trouble = False, None, ""
 
     def step(self, now: float, desired: Desired, upstreams: Upstreams, program: Path | None) -> None:
         """Do the one next thing. Raises `TargetUnavailable` where Envoy does not answer."""
@@ -79,12 +79,12 @@ class Routing:
             self._look(now)
         self._advance(now, desired, (dict(upstreams), _helpers(desired, upstreams)))
         self.pending = self._is_due(desired) or not self._warm
-        self.hurried = self.pending and now - self._settled_at < _HURRY
-        if not self.pending:
+        if not self.pending or self._settled_at is None:
             self._settled_at, self._ask_why_at, self.trouble = now, now + _ASK_WHY_AFTER, ""
         elif program is not None and now >= self._ask_why_at:
             self._ask_why_at = now + _ASK_WHY_AFTER
             self.trouble = self._router.rejected(program) or self._waits_for(desired)
+        self.hurried = self.pending and now - self._settled_at < _HURRY
 
     def _advance(
         self, now: float, desired: Desired, clusters: tuple[Upstreams, tuple[RevisionId, ...]]

@@ -10,6 +10,7 @@ shutdown each gets its own SIGTERM, and nothing is started again in between. `md
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 import traceback
@@ -153,6 +154,7 @@ class Supervisor:
     def _finish(self) -> None:
         """Nothing runs any more: remove the files, unless they were removed from under us."""
         if self._gone_since is not None:
+            shutil.rmtree(self._layout.sockets, ignore_errors=True)
             self._leave()
             return
         with records.changing(self._layout):
