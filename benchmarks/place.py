@@ -110,6 +110,8 @@ class Place:
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="mdeploy-bench-"))
         self._before = dict(os.environ)
+        for name in [name for name in os.environ if name.startswith("PYTHON")]:
+            del os.environ[name]  # such as PYTHONDONTWRITEBYTECODE, with which every command compiles mdeploy
         os.environ.update(_SETTINGS)
         os.environ["MDEPLOY_HOME"] = str(self.folder / "home")
         os.environ["BENTOML_HOME"] = str(self.folder / "bentoml")

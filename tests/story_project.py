@@ -102,15 +102,15 @@ class Running:
         self.send(signal.SIGKILL)
         self.end()
 
-    def until_told(self, text: str, *, within: float = 60) -> None:
-        """Wait until it has printed that."""
+    def until_told(self, text: str, *, within: float = 60, or_ended: bool = False) -> None:
+        """Wait until it has printed that; ``or_ended`` allows that it ends without."""
         deadline = time.monotonic() + within
-        while not any(text in line for line in [*self.out, *self.err]):
+        while text not in self.told():
+            if self.process.poll() is not None and not any(reader.is_alive() for reader in self._readers):
+                assert or_ended or text in self.told(), f"ended before it told {text!r}\n{self.told()}"
+                return
             assert time.monotonic() < deadline, f"not told within {within:g} s: {text!r}\n{self.told()}"
-            assert self.process.poll() is None or any(text in line for line in [*self.out, *self.err]), (
-                f"ended before it told {text!r}\n{self.told()}"
-            )
-            time.sleep(0.02)
+            time.sleep(0.01)
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it still runs."""

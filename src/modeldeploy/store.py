@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,15 +25,17 @@ class FolderStore:
     @contextmanager
     def lock(self, holder: Holder) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            with files.locked(self._lock, wait=False):
-                files.write_json(self._holder, asdict(holder))
-                yield
-        except BlockingIOError:
-            raise self._held() from None
+        with ExitStack() as held:
+            try:
+                held.enter_context(files.locked(self._lock, wait=False))
+            except BlockingIOError:
+                raise self._held() from None
+            self._holder.unlink(missing_ok=True)  # one that was killed left its name behind
+            files.write_json(self._holder, asdict(holder))
+            yield
 
     def holder(self) -> Holder | None:
-        return self._recorded() if files.is_locked(self._lock) else None
+        return self._named() if files.is_locked(self._lock) else None
 
     def append(self, rollout: str, line: bytes) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -56,6 +59,13 @@ class FolderStore:
     def _journal(self, rollout: str) -> Path:
         return self.folder / f"{rollout}.jsonl"
 
+    def _named(self) -> Holder | None:
+        """Who took the lock, with patience for one that has it and is just writing its name down."""
+        deadline = time.monotonic() + 0.5
+        while (holder := self._recorded()) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return holder
+
     def _recorded(self) -> Holder | None:
         try:
             recorded = files.read_json(self._holder)
@@ -64,7 +74,7 @@ class FolderStore:
         return Holder(**recorded) if recorded else None
 
     def _held(self) -> LockHeld:
-        holder = self._recorded()
+        holder = self._named()
         if holder is None:
             return LockHeld("another process is changing this target", hint="wait for it to end")
         return LockHeld(
