@@ -44,6 +44,9 @@ def run(place: Place, rounds: int) -> list[Board]:
         **{name: _bentoml(program, project, file) for name, file in _BENTOFILES.items()},
     }
     take_turns(board, tasks, rounds)
+    board.notes.append(
+        "Cold includes resolving the lock and making the environment, which `bentoml build` does not do."
+    )
     return [board]
 
 

@@ -120,11 +120,13 @@ class Place:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for target in self.folder.glob("home/targets/*/*/desired.json"):  # something went wrong
-            Project(self.folder / target.parts[-3]).destroy()
-        os.environ.clear()
-        os.environ.update(self._before)
-        remove(self.folder)
+        try:
+            for target in self.folder.glob("home/targets/*/*/desired.json"):  # something went wrong
+                Project(self.folder / target.parts[-3]).destroy()
+        finally:
+            os.environ.clear()
+            os.environ.update(self._before)
+            remove(self.folder)
 
     def project(self, name: str) -> Project:
         """A new project from the template: the digits model, and a target on a free port."""

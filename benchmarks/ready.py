@@ -31,7 +31,7 @@ def run(place: Place, rounds: int) -> list[Board]:
         "mdeploy deploy": _deploy(project),
     }
     take_turns(board, tasks, rounds)
-    board.notes.append("The last column: until the command ends, its audit and journal written.")
+    board.notes.append("The last columns: until the command ends.")
     return [board]
 
 

@@ -31,7 +31,7 @@ def run(place: Place, rounds: int) -> list[Board]:
             "mdeploy status, serving": _task([MDEPLOY, "status"], built.folder),
             "mdeploy build, unchanged": _task([MDEPLOY, "build"], built.folder),
         }
-        take_turns(board, tasks, _EACH * rounds, warm_up=True)
+        take_turns(board, tasks, _EACH * rounds, warm_up=True)  # byte code is there afterwards
     return [board]
 
 

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,10 @@ from modeldeploy.errors import ConfigError, ModelDeployError
 
 HOME_FORMAT = "1"
 """Layout of mdeploy's home folder; grows when an older mdeploy could not read it."""
+
+
+class DiskFull(ModelDeployError):
+    """There is no space left, or the quota is used up. Trying again helps once somebody has made room."""
 
 
 def home() -> Path:
@@ -64,8 +67,10 @@ def _unusable(path: Path, error: OSError) -> ConfigError:
 def write_atomic(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Replace a file's content: a reader sees the old or the new, also after a power cut.
 
-    Raises `ModelDeployError` when the disk is full; the old content stays.
+    Raises `DiskFull` where there is no space left; the old content stays.
     """
+    import tempfile  # loads OpenSSL and three compressors, which a reader of files has no use for
+
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -125,11 +130,11 @@ def write_json(path: Path, value: object, *, mode: int = 0o600) -> None:
     write_atomic(path, json.dumps(value, indent=1, sort_keys=True).encode() + b"\n", mode=mode)
 
 
-def disk_full(path: Path, error: OSError) -> ModelDeployError | None:
+def disk_full(path: Path, error: OSError) -> DiskFull | None:
     """The error to show for a full disk or quota; None for any other error."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
-    return ModelDeployError(
+    return DiskFull(
         f"no space left to write {path}; nothing was changed",
         hint=f"free some space (df -h '{path.parent}'), then run the same command again",
     )

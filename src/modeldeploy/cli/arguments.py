@@ -74,13 +74,13 @@ def _init(parser: Parser) -> None:
         ],
         (3,),
     )
-    parser.add_argument(
-        "folder", metavar="FOLDER", nargs="?", default=".", help="where to make it; otherwise this folder"
-    )
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", help="where to make it; otherwise this folder")
     parser.add_argument(
         "--template", metavar="NAME", default="onnx", help="what to start from; otherwise onnx"
     )
-    parser.add_argument("--name", metavar="NAME", help="the project's name; otherwise the folder's")
+    parser.add_argument(
+        "--name", metavar="NAME", help="the project's name; otherwise FOLDER's, or the template's"
+    )
 
 
 def _check(parser: Parser) -> None:

@@ -50,7 +50,13 @@ def _set(path: Path, key: str, new: str) -> None:
         )
     # A link stays a link: the file that it leads to is replaced.
     real = file.path.resolve()
-    files.write_atomic(real, edited.encode(), mode=real.stat().st_mode & 0o777)
+    try:
+        files.write_atomic(real, edited.encode(), mode=real.stat().st_mode & 0o777)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {file.shown}: {error.strerror}",
+            hint=f'make its folder writable, or write {key} = "{new}" yourself',
+        ) from error
 
 
 def _edited(text: str, key: str, new: str) -> str:

@@ -19,6 +19,7 @@ from modeldeploy.bundle.recipe import Recipe
 from modeldeploy.bundle.store import BundleStore
 from modeldeploy.config import edit
 from modeldeploy.config.load import Project, load
+from modeldeploy.config.names import NAME, NAME_RULE, matches
 from modeldeploy.errors import ConfigError
 from modeldeploy.events import Emit
 from modeldeploy.model import HttpRequest
@@ -49,6 +50,8 @@ class SmokeReport:
 def init(folder: Path, *, template: str = "onnx", name: str | None = None) -> Path:
     """Make a project from a template. Never replaces a file. Raises `ConfigError`."""
     source = _template(template)
+    if name and not matches(NAME, name):
+        raise ConfigError(f"'{name}' is no name for a project; expected {NAME_RULE}", hint="--name my-model")
     clashes = sorted(path.name for path in source.iterdir() if (folder / path.name).exists())
     if clashes:
         raise ConfigError(

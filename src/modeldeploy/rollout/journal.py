@@ -16,20 +16,19 @@ the journal then goes on from the last `begin`, and every step asks the world be
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from modeldeploy.clock import Clock
 from modeldeploy.errors import RolloutStuck
 from modeldeploy.model import BundleRef, Gates, Holder, Policy, RevisionId
-from modeldeploy.rollout import steps as steps_of
-from modeldeploy.rollout.steps import Step
 from modeldeploy.target import RolloutStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modeldeploy.rollout.plan import Plan
+    from modeldeploy.rollout.steps import Step
 
 PROMOTED = "promoted"
 """What a plan leads towards that goes forward; every other plan is a way back."""
@@ -90,15 +89,16 @@ class Journal:
             by=holder.owner,
             command=holder.command,
             candidate=plan.candidate,
-            bundle=steps_of.encode_bundle(bundle) if bundle else None,
+            bundle=asdict(bundle) if bundle else None,
             stable=plan.stable,
             policy=asdict(policy),
         )
 
     def plan(self, steps: tuple[Step, ...], towards: str, reason: str = "") -> None:
         """These are the steps from now on, and this is how it ends if they succeed."""
-        encoded = [steps_of.encode(step) for step in steps]
-        self._write("plan", towards=towards, reason=reason, steps=encoded)
+        from modeldeploy.rollout.steps import encode
+
+        self._write("plan", towards=towards, reason=reason, steps=[encode(step) for step in steps])
 
     def begin(self, index: int) -> None:
         self._write("begin", i=index)
@@ -140,8 +140,15 @@ def latest(store: RolloutStore) -> Entry | None:
 
 def unfinished(store: RolloutStore) -> Entry | None:
     """The rollout that began and did not end; None if the newest one is over."""
-    entry = latest(store)
-    return entry if entry and entry.outcome is None else None
+    names = store.rollouts()
+    if not names or _is_over(store.read(names[-1])):
+        return None
+    return read(store, names[-1])
+
+
+def _is_over(lines: Sequence[bytes]) -> bool:
+    """Told by the last line alone, so that `status` need not load what a step is."""
+    return bool(lines) and lines[-1].startswith(b'{"kind": "end"')
 
 
 def _read_start(entry: Entry, record: Mapping[str, Any]) -> None:
@@ -155,7 +162,9 @@ def _read_start(entry: Entry, record: Mapping[str, Any]) -> None:
 
 
 def _read_plan(entry: Entry, record: Mapping[str, Any]) -> None:
-    entry.steps = tuple(steps_of.decode(step) for step in record["steps"])
+    from modeldeploy.rollout.steps import decode
+
+    entry.steps = tuple(decode(step) for step in record["steps"])
     entry.towards, entry.reason = record["towards"], record["reason"]
     entry.done, entry.held = 0, False
 

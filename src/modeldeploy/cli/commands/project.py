@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from modeldeploy.model import Finding, Level
 def init(session: Session) -> Answer:
     """Make a project from a template."""
     values = session.values
-    folder = project_folder(values.project or ".") / values.folder
-    made = ops.init(folder, template=values.template, name=values.name)
+    folder = project_folder(values.project or ".") / (values.folder or ".")
+    made = ops.init(folder, template=values.template, name=values.name or _name_of(values.folder))
     enter = f"cd {_quoted(_told(made))} && " if made != Path.cwd() else ""
     lines = [f"a project from the template '{values.template}' is in {made}", f"next: {enter}mdeploy build"]
     return Answer({"path": made, "template": values.template}, lines)
@@ -31,6 +32,14 @@ def doctor(session: Session) -> Answer:
     """Look for what this machine lacks."""
     root = session.root
     return _findings(ops.doctor(root if (root / "modeldeploy.toml").exists() else None), session)
+
+
+def _name_of(folder: str | None) -> str | None:
+    """A project's name from its new folder's: two projects of one name would share their targets."""
+    if folder is None:
+        return None
+    name = re.sub(r"[^a-z0-9]+", "-", Path(folder).name.lower()).lstrip("-0123456789")[:63].rstrip("-")
+    return name or None
 
 
 def _findings(found: Sequence[Finding], session: Session) -> Answer:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from modeldeploy.errors import ModelDeployError, TargetError, TargetRefused, TargetUnavailable
+from modeldeploy.files import DiskFull
 
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
@@ -18,6 +19,9 @@ def only_ours(target: str) -> Iterator[None]:
         yield
     except TargetError:
         raise
+    except DiskFull as error:
+        # Not the candidate's fault: a rollout waits for room, and is held if none comes.
+        raise TargetUnavailable(error.message, hint=error.hint) from error
     except ModelDeployError as error:
         raise TargetRefused(error.message, hint=error.hint, details=error.details) from error
     except ValueError as error:

@@ -1,5 +1,6 @@
 """The verbs of the process target: write what is wanted, read what is, and never wait.
 
+`status` loads this module: what only changes need is imported where a change is made.
 The work is done by the supervisor, which each changing verb starts if none is at work. So a command
 may be killed at any instant: what it asked for is either written down, whole, or was never asked.
 """
@@ -29,12 +30,11 @@ from modeldeploy.model import (
 )
 from modeldeploy.router.control import Router
 from modeldeploy.store import FolderStore
-from modeldeploy.targets.process import bells, logs, ports, records, sight
+from modeldeploy.targets.process import records, sight
 from modeldeploy.targets.process.boundary import only_ours
 from modeldeploy.targets.process.layout import Layout
 from modeldeploy.targets.process.records import Desired, Listen, Stored
 from modeldeploy.targets.process.sight import Sight
-from modeldeploy.targets.process.spawn import SUPERVISOR, spawn
 
 _ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,200}")
 _LOOPBACK = re.compile(r"127\.[\d.]+|::1|localhost")
@@ -53,7 +53,7 @@ class ProcessTarget:
         name: str,
         options: Mapping[str, object],
         *,
-        supervisor: Sequence[str] = SUPERVISOR,
+        supervisor: Sequence[str] | None = None,
     ) -> None:
         self._name = name
         self._listen = _listen(options)
@@ -129,6 +129,8 @@ class ProcessTarget:
 
     def logs(self, revision: RevisionId, *, tail: int, follow: bool = False) -> Iterator[str]:
         with only_ours(self._name):
+            from modeldeploy.targets.process import logs
+
             stored = next(one for one in self._found(revision).stored if one.spec.id == revision)
             layout = self._layout.revision(revision)
             workers = [layout.worker_log(number) for number in range(max(1, stored.spec.replicas))]
@@ -181,8 +183,10 @@ class ProcessTarget:
 
     def _wake(self, *, must_start: bool = False) -> None:
         """See to it that a supervisor is at work, and that it looks at once."""
+        from modeldeploy.targets.process import bells, spawn
+
         if must_start or not files.is_locked(self._layout.active_lock):
-            spawn(self._layout, self._supervisor)
+            spawn.spawn(self._layout, self._supervisor or spawn.SUPERVISOR)
         bells.ring(self._layout.doorbell)
 
     def _found(self, revision: RevisionId) -> Sight:
@@ -209,6 +213,8 @@ class ProcessTarget:
         there = desired is not None and files.is_locked(self._layout.router_lock)
         if listen is None or (there and desired and _address(desired.listen) == _address(listen)):
             return None
+        from modeldeploy.targets.process import ports
+
         return ports.why_not(listen.host, listen.port)
 
     def _add(self, spec: RevisionSpec) -> None:
