@@ -18,14 +18,13 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from modeldeploy.errors import PreflightError
 from modeldeploy.model import RevisionId, Traffic
 from modeldeploy.router import envoy
 from modeldeploy.router.control import Router
 from modeldeploy.router.ingress import Ingress
 from modeldeploy.router.render import Upstream
+from needs import lack
 
 ONE = RevisionId("1.0.0-3f2a9c1b")
 TWO = RevisionId("2.0.0-rc.1-00ff00ff")
@@ -198,7 +197,7 @@ def program_or_skip() -> Path:
     try:
         return envoy.locate()
     except PreflightError as error:
-        pytest.skip(f"needs Envoy: {error.message}")
+        lack(f"Envoy: {error.message}")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -45,8 +46,8 @@ def a_text(model: Path) -> None:
 class Trap:
     """What runs code when somebody unpickles it."""
 
-    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
-        return Path.touch, ("sprung",)
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, ("sprung",)
 
 
 def a_pickle(model: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bad versions are refused by the right gate, with numbers and log lines, and users are safe on the old one."""
+"""Bad versions are refused by the right gate, with numbers and log lines; users are safe on the old one."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from modeldeploy.testing.load import Load
 from story_project import Running, Story
 
 pytestmark = pytest.mark.story
@@ -29,12 +28,11 @@ def two_versions(user: Story) -> Story:
 
 
 @contextmanager
-def in_the_midst_of_a_canary(user: Story) -> Iterator[tuple[Running, Load]]:
+def in_the_midst_of_a_canary(user: Story) -> Iterator[Running]:
     """A deploy as the foreground job of a terminal, while users send requests; nobody may lose one."""
-    with user.users() as load:
-        with user.begin("deploy local", start_new_session=True) as running:
-            running.until_told("judge 1.1.0")
-            yield running, load
+    with user.users() as load, user.begin("deploy local", start_new_session=True) as running:
+        running.until_told("judge 1.1.0")
+        yield running
     assert load.report.failures == {}
 
 
@@ -44,7 +42,7 @@ def press_ctrl_c(running: Running) -> None:
 
 def test_once_takes_the_candidate_back(two_versions: Story) -> None:
     user = two_versions
-    with in_the_midst_of_a_canary(user) as (running, _):
+    with in_the_midst_of_a_canary(user) as running:
         press_ctrl_c(running)
         ended = running.end()
         assert ended.code == REJECTED
@@ -58,7 +56,7 @@ def test_once_takes_the_candidate_back(two_versions: Story) -> None:
 def test_once_holds_the_rollout_where_the_project_says_so(two_versions: Story) -> None:
     user = two_versions
     user.edit("keep", '1\non_interrupt = "hold"')
-    with in_the_midst_of_a_canary(user) as (running, _):
+    with in_the_midst_of_a_canary(user) as running:
         press_ctrl_c(running)
         ended = running.end()
         assert ended.code == HELD
@@ -69,7 +67,7 @@ def test_once_holds_the_rollout_where_the_project_says_so(two_versions: Story) -
 
 def test_twice_stops_at_once_and_says_how_to_go_on(two_versions: Story) -> None:
     user = two_versions
-    with in_the_midst_of_a_canary(user) as (running, _):
+    with in_the_midst_of_a_canary(user) as running:
         press_ctrl_c(running)
         running.until_told("Ctrl-C again stops at once")
         press_ctrl_c(running)

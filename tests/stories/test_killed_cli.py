@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Self
 
 import pytest
 
@@ -42,7 +43,7 @@ class Guard:
         self.looks = 0
         self.objections: list[str] = []
 
-    def __enter__(self) -> Guard:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.story
 @pytest.fixture
 def newcomer(tmp_path: Path, shared: Path) -> Iterator[Story]:
     """Nothing is prepared, and every path has spaces and letters outside ASCII."""
-    place = tmp_path / "Ünser Büro – 数字"
+    place = tmp_path / "Ünser Büro & 数字"
     with story(place / "erstes Modell", place / "Heim von Łukasz", shared) as newcomer:
         yield newcomer
 

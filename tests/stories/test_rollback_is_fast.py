@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+from typing import Self
 
 import pytest
 
@@ -28,7 +29,7 @@ class Watcher:
         self.seen: list[tuple[float, float, str]] = []
         """When a request began, when its answer came (monotonic seconds), and who gave it."""
 
-    def __enter__(self) -> Watcher:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

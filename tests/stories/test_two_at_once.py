@@ -24,7 +24,7 @@ def two_versions(user: Story) -> Story:
     return user
 
 
-def test_of_two_deploys_at_once_one_wins_and_the_other_is_told_who_holds_the_lock(two_versions: Story) -> None:
+def test_of_two_deploys_at_once_one_wins_and_the_other_is_told_who_has_the_lock(two_versions: Story) -> None:
     user = two_versions
     with user.users():
         first, second = user.begin("deploy local --json"), user.begin("deploy local --json")

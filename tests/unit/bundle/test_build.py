@@ -25,6 +25,7 @@ from modeldeploy.bundle.recipe import Recipe
 from modeldeploy.bundle.store import BundleStore
 from modeldeploy.config.load import load
 from modeldeploy.errors import BundleError, ModelDeployError
+from mounts import small_disk
 
 
 def test_a_bundle_is_a_bento_with_a_manifest(workshop: Workshop, tmp_path: Path) -> None:
@@ -297,12 +298,7 @@ def test_a_damaged_bundle_is_made_again_by_building(workshop: Workshop, tmp_path
 def test_a_full_disk_is_told_and_leaves_nothing(workshop: Workshop, tmp_path: Path) -> None:
     recipe = workshop.project(tmp_path / "p")
     workshop.build(recipe)
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(small)]
-    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a small disk")
-    try:
+    with small_disk(tmp_path / "small", "300k") as small:
         recipe.model.write_bytes(write_model(tmp_path / "m.onnx", seed=9).read_bytes())
         (recipe.root / "ballast.bin").write_bytes(bytes(500_000))
         with pytest.MonkeyPatch.context() as patch:
@@ -310,8 +306,6 @@ def test_a_full_disk_is_told_and_leaves_nothing(workshop: Workshop, tmp_path: Pa
             with pytest.raises(ModelDeployError, match="no space left"):
                 workshop.build(replace(recipe, version="2", include=("*.bin",)))
         assert not list((small / "bundles" / "work").iterdir())
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_left_out_folders_are_told_once_when_something_is_built(workshop: Workshop, tmp_path: Path) -> None:

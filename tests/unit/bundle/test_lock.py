@@ -12,6 +12,7 @@ from bundle_place import Workshop, recipe_for, write_model
 from modeldeploy.bundle import lock, uvtool
 from modeldeploy.bundle.lock import FILENAME
 from modeldeploy.errors import BundleError
+from needs import need
 
 SMALL = ("six==1.16.0",)
 
@@ -129,8 +130,8 @@ def test_the_order_of_requirements_does_not_matter(tmp_path: Path) -> None:
     assert lock.present(recipe_for(tmp_path, requirements=("idna==3.10", "six==1.16.0"))) == made
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_folder_that_cannot_be_written_to_is_told(workshop: Workshop, tmp_path: Path) -> None:
+    need(os.geteuid() == 0, "root, who can become another user")
     recipe = recipe_for(tmp_path / "project", requirements=SMALL)
     write_model(recipe.model)
     text = lock._compiled(recipe, None)
