@@ -79,6 +79,6 @@ class FolderStore:
             return LockHeld("another process is changing this target", hint="wait for it to end")
         return LockHeld(
             f"{holder.owner} (pid {holder.pid}) is changing this target: {holder.command}",
-            hint=f"wait for it to end, or end it (kill {holder.pid}) and then: mdeploy resume",
+            hint=f"wait for it to end; or end it (kill {holder.pid}): it takes its candidate back then",
             details=asdict(holder),
         )

@@ -220,7 +220,7 @@ def test_the_first_signal_asks_and_the_second_stops_at_once(number: int) -> None
         twice()
 
     assert answers == [False, True]
-    assert told == ["Interrupted: finishing this step first. Ctrl-C again stops at once."]
+    assert told == ["Interrupted: stopping where it is safe. Ctrl-C again stops at once."]
     assert signal.getsignal(number) is before
 
 
@@ -238,7 +238,7 @@ def test_ctrl_c_in_a_canary_takes_it_back(mdeploy: Type, deploys: FakeWorld) -> 
 
     assert presses
     assert typed.code == 10
-    assert "Interrupted: finishing this step first" in typed.err
+    assert "Interrupted: stopping where it is safe" in typed.err
     assert "interrupted and taken back" in typed.err
     assert deploys.observe().traffic.weight(scenes.OLD.id) == 100
 

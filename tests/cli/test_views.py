@@ -148,7 +148,7 @@ def test_the_live_view_runs_on_a_stream_and_ends_with_the_outcome(tmp_path: Path
         view.show(Event("build.step", 0.0, "built digits:1.1.0"))
         for event in scenes.rolled_back(tmp_path):
             view.show(event)
-        view.notice("Interrupted: finishing this step first.")
+        view.notice("Interrupted: stopping where it is safe.")
 
     told = written(err)
     assert "built digits:1.1.0" in told

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from modeldeploy.errors import RolloutHeld, RolloutRejected
+from modeldeploy.errors import RolloutHeld, RolloutRejected, TargetRefused
 from modeldeploy.model import (
     BundleRef,
     Gates,
@@ -131,6 +131,8 @@ def told(operation: Callable[[], Outcome]) -> str:
         return "rejected"
     except RolloutHeld:
         return "held"
+    except TargetRefused:
+        return "refused"
 
 
 FAILING = {

@@ -171,7 +171,7 @@ def test_rollback_from_any_crash_gives_all_traffic_to_a_former_revision(lab: Lab
                 assert world.applied.weights == {former: 100}
                 assert (ended, world.applied.stable) == ("rolled-back", former)
             else:
-                assert ended == "held"
+                assert ended == "refused"
             lab.check(world)
 
 

@@ -93,7 +93,7 @@ class Environment:
     def _install(self, held: int) -> None:
         # uv inherits the lock: if we are killed it goes on for a while, and nobody may begin anew meanwhile.
         uvtool.run(
-            ["venv", "--quiet", "--no-project", "--python", _interpreter(self.version), str(self.path)],
+            ["venv", "--quiet", "--no-project", "--python", interpreter(self.version), str(self.path)],
             doing=f"making an environment with Python {self.version}",
             keep=(held,),
         )
@@ -110,7 +110,7 @@ class Environment:
         )
 
 
-def _interpreter(version: str) -> str:
+def interpreter(version: str) -> str:
     """An interpreter of that version on this machine. Raises `BundleError` saying how to get one."""
     if ".".join(str(part) for part in sys.version_info[: version.count(".") + 1]) == version:
         return str(Path(getattr(sys, "_base_executable", sys.executable)))

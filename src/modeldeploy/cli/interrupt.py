@@ -24,7 +24,7 @@ def asking_to_stop(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        tell("Interrupted: finishing this step first. Ctrl-C again stops at once.")
+        tell("Interrupted: stopping where it is safe. Ctrl-C again stops at once.")
 
     former = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import time
 
+from modeldeploy.logline import told
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,20 +36,15 @@ def clean(text: str) -> str:
     return re.sub(_CONTROLS, "", re.sub(_ESCAPES, "", text)).expandtabs()
 
 
-def log_line(line: str) -> str:
-    """A line of a log for people: of a structured one its level, its message, and how its traceback ends."""
-    import json
+def short(sentence: str, most: int = 100) -> str:
+    """The beginning of a sentence, for a table: ``--json`` has the whole."""
+    whole = clean(" ".join(sentence.split()))
+    return whole if len(whole) <= most else f"{whole[: most - 3]}..."
 
-    try:
-        record = json.loads(line)
-        told = f"{record['level']:<7} {record['message']}"
-    except (ValueError, TypeError, KeyError):
-        return clean(line)
-    trace = [part for part in str(record.get("traceback") or "").strip().splitlines() if part.strip()]
-    if trace:
-        at = next((part.strip() for part in reversed(trace) if part.lstrip().startswith("File ")), "")
-        told += f": {trace[-1]}{f' ({at})' if at else ''}"
-    return clean(told)
+
+def log_line(line: str) -> str:
+    """A line of a log for people."""
+    return clean(told(line))
 
 
 def duration(seconds: float) -> str:

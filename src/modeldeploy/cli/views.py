@@ -116,7 +116,8 @@ class PlainView(_Lines):
 
     def _rollback_start(self, event: Event) -> Iterable[str]:
         yield from self._gates()
-        yield f"{'FAILED':8} {event.data.get('reason') or event.message}"
+        label = "FAILED" if event.data.get("towards") == "rejected" else "RETURN"
+        yield f"{label:8} {event.data.get('reason') or event.message}"
 
     def _rollout_held(self, event: Event) -> Iterable[str]:
         yield from self._gates()

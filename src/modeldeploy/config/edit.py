@@ -1,4 +1,4 @@
-"""Changing the name or version in a project file, and nothing else in it: comments and order stay."""
+"""Changing one value in a project file, and nothing else in it: comments and order stay."""
 
 from __future__ import annotations
 
@@ -35,17 +35,22 @@ def set_name(path: Path, new: str) -> None:
     _set(path, "name", new)
 
 
-def _set(path: Path, key: str, new: str) -> None:
+def set_python(path: Path, new: str) -> None:
+    """Write another ``build.python`` into a project file, such as ``3.13``; otherwise as `set_version`."""
+    _set(path, "python", new, table="build")
+
+
+def _set(path: Path, key: str, new: str, *, table: str = "project") -> None:
     folder = path if path.is_dir() else path.parent
     file = source.read(folder)
     before = source.parse(file)
-    if not isinstance(before.get("project"), dict) or key not in before["project"]:
-        raise ConfigError(f"{file.shown}: project.{key}: missing; expected a {key} to replace")
-    edited = _edited((folder / PROJECT_FILE).read_bytes().decode(), key, new)
-    before["project"][key] = new
+    if not isinstance(before.get(table), dict) or key not in before[table]:
+        raise ConfigError(f"{file.shown}: {table}.{key}: missing; expected a {key} to replace")
+    edited = _edited((folder / PROJECT_FILE).read_bytes().decode(), table, key, new)
+    before[table][key] = new
     if source.parse(source.Source(file.path, edited.replace("\r\n", "\n"))) != before:
         raise ConfigError(
-            f"{file.shown}: project.{key}: cannot be replaced without touching other keys",
+            f"{file.shown}: {table}.{key}: cannot be replaced without touching other keys",
             hint=f'write {key} = "{new}" yourself',
         )
     # A link stays a link: the file that it leads to is replaced.
@@ -59,13 +64,13 @@ def _set(path: Path, key: str, new: str) -> None:
         ) from error
 
 
-def _edited(text: str, key: str, new: str) -> str:
+def _edited(text: str, table: str, key: str, new: str) -> str:
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
     try:
         document = tomlkit.parse(text)
-        document["project"][key] = new
+        document[table][key] = new
         return tomlkit.dumps(document)
     except (TOMLKitError, RecursionError):
         return text  # the comparison finds that nothing was replaced

@@ -73,7 +73,11 @@ def choose(file: Source, names: list[str], wanted: str | None) -> str:
             f"{file.shown} has no target", hint='add [targets.local] with driver = "process"', details=details
         )
     if wanted is None:
-        raise ConfigError(f"which target? {file.shown} has {', '.join(names)}", details=details)
+        raise ConfigError(
+            f"which target? {file.shown} has {', '.join(names)}",
+            hint=f"name one behind the command, such as: {names[0]}",
+            details=details,
+        )
     near = closest(wanted, names)
     raise ConfigError(
         f"{file.shown} has no target '{wanted}'; it has {', '.join(names)}",

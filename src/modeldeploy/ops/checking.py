@@ -35,6 +35,7 @@ def check(root: Path) -> list[Finding]:
     project = load(root)
     findings = [Finding("project file", Level.OK, f"{project.path.name} is valid"), *project.findings()]
     findings += _check_model(project)
+    findings += _check_python(project)
     findings += _check_lock(project)
     for name in project.file.targets:
         findings += _check_target(project, name)
@@ -79,6 +80,18 @@ def _told(signature: Signature | None) -> str:
         return ""
     given, made = (", ".join(map(str, side)) for side in (signature.inputs, signature.outputs))
     return f", {given} -> {made}"
+
+
+def _check_python(project: Project) -> Iterator[Finding]:
+    from modeldeploy.bundle import environment
+
+    version = project.file.build.python
+    try:
+        yield Finding(
+            "python", Level.OK, f"bundles run on Python {version}: {environment.interpreter(version)}"
+        )
+    except ModelDeployError as error:
+        yield _failed("python", error, project.locate("build.python"))
 
 
 def _check_lock(project: Project) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from modeldeploy.bundle.store import BundleStore
 from modeldeploy.config import edit
 from modeldeploy.config.load import Project, load
 from modeldeploy.config.names import NAME, NAME_RULE, matches
-from modeldeploy.errors import ConfigError
+from modeldeploy.errors import ConfigError, ModelDeployError
 from modeldeploy.events import Emit
 from modeldeploy.model import HttpRequest
 
@@ -65,6 +66,8 @@ def init(folder: Path, *, template: str = "onnx", name: str | None = None) -> Pa
                 shutil.copyfile(path, folder / path.name)
         if name:
             edit.set_name(folder, name)
+        # A project that works at once must not ask for a Python that this machine may lack.
+        edit.set_python(folder, f"{sys.version_info.major}.{sys.version_info.minor}")
     except OSError as error:
         raise files.disk_full(folder, error) or ConfigError(
             f"cannot make a project in {folder}: {error.strerror}",
@@ -85,10 +88,15 @@ def lock(root: Path, *, upgrade: bool = False, emit: Emit) -> Path:
 def build(root: Path, *, bump: edit.Part | None = None, upgrade: bool = False, emit: Emit) -> Built:
     """Build the project's bundle. ``bump`` raises its version first: ``major``, ``minor``, ``patch``."""
     project = load(root)
-    if bump:
-        edit.set_version(project.path, edit.next_version(project.file.project.version, bump))
-        project = load(root)
-    return build_bundle(project, emit=emit, upgrade=upgrade)
+    if not bump:
+        return build_bundle(project, emit=emit, upgrade=upgrade)
+    version = project.file.project.version
+    edit.set_version(project.path, edit.next_version(version, bump))
+    try:
+        return build_bundle(load(root), emit=emit, upgrade=upgrade)
+    except ModelDeployError:
+        edit.set_version(project.path, version)  # nothing was built: the next try is not the version after
+        raise
 
 
 def golden(
@@ -140,7 +148,7 @@ def _golden_check(call: Call, bundle: Path) -> SmokeCheck:
     if not report.total:
         message = "this bundle has no golden samples: record some with mdeploy golden"
     elif report.passed:
-        message = f"{report.total} golden samples reproduced"
+        message = f"{report.total} golden sample{'' if report.total == 1 else 's'} reproduced"
     else:
         message = f"{report.failed} of {report.total} golden samples differ: {'; '.join(report.failures[:3])}"
     return SmokeCheck("golden", report.passed, message)

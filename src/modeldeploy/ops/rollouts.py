@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Interrupted = Callable[[], bool]
 
+_ROUNDS = 100_000
+
 DESTROY_TIMEOUT = 120.0
 """Seconds within which a target must have stopped everything."""
 
@@ -159,10 +161,15 @@ def revision_spec(project: Project, target: str, bundle: Built) -> RevisionSpec:
 
 
 def revision_id(bundle: BundleRef, replicas: int, env: Sealed) -> RevisionId:
-    """The name of a bundle with a configuration: same inputs, same name, on any machine."""
+    """The name of a bundle with a configuration: same inputs, same name, on any machine.
+
+    Every answer's header tells it. So it is derived slowly: nobody should find a secret of ``env`` by
+    trying which value gives the name.
+    """
     content = json.dumps([bundle.digest, replicas, sorted(env.items())]).encode()
+    digest = hashlib.pbkdf2_hmac("sha256", content, bundle.digest.encode(), _ROUNDS)
     version = re.sub(r"[^a-z0-9.]+", "-", bundle.version.lower()).strip("-.")
-    return RevisionId(f"{version}-{hashlib.sha256(content).hexdigest()[:8]}")
+    return RevisionId(f"{version}-{digest.hex()[:8]}")
 
 
 def current_holder() -> Holder:

@@ -201,7 +201,7 @@ class Acts:
                 f"{revision} does not reproduce its golden samples: {shown}{more}",
                 log=self._log(revision),
             )
-        self._progress(f"{found.total} golden samples reproduced")
+        self._progress(f"{_count(found.total, 'golden sample')} reproduced")
 
     def _call(self, revision: RevisionId, request: HttpRequest) -> HttpResponse:
         return self.patiently(lambda: self._target.call(revision, request), CALL_TIMEOUT)
@@ -266,7 +266,7 @@ class Acts:
             in_flight = self._sample(revision).in_flight
             if not in_flight or self._clock.monotonic() >= deadline:
                 return
-            self._progress(f"{in_flight} requests in flight")
+            self._progress(f"{_count(in_flight, 'request')} in flight")
             self._clock.sleep(0.1)
 
     def _delete(self, revision: RevisionId) -> None:
@@ -401,6 +401,10 @@ def _measures_told(found: Judgement) -> dict[str, object]:
         fields = {name: getattr(measure, name) for name in measure.__dataclass_fields__}
         told.append({**fields, "verdict": measure.verdict.value})
     return {"measures": told}
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _same(one: Traffic, other: Traffic) -> bool:

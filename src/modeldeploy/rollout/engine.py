@@ -220,7 +220,7 @@ class Engine:
         return self._back(self._journal(entry), plan, reason, towards)
 
     def _back(self, journal: Journal, plan: Plan, reason: str, towards: str) -> Outcome:
-        self._tell("rollback.start", reason, reason=reason)
+        self._tell("rollback.start", reason, reason=reason, towards=towards)
         back = plan_return(plan.stable, drop=plan.candidate, observed=self._observe())
         journal.plan(back.steps, towards, reason)
         self._tell_start(journal.rollout, "return", back)
@@ -245,7 +245,7 @@ class Engine:
             self._hold(journal, plan, Interrupted("interrupted"))
         self._back(journal, plan, "interrupted", "aborted")
         raise RolloutRejected(
-            f"interrupted and taken back; {self._where_traffic_is()}", hint="begin again: mdeploy deploy"
+            f"interrupted and taken back; {self._where_traffic_is()}", hint="mdeploy deploy begins anew"
         )
 
     def _hold(self, journal: Journal, plan: Plan, why: ModelDeployError) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from modeldeploy.errors import ConfigError, RolloutHeld, TargetRefused
+from modeldeploy.errors import ConfigError, TargetRefused
 from modeldeploy.model import (
     BundleRef,
     Capabilities,
@@ -67,7 +67,7 @@ def choose_return(observed: Observed, wanted: str | None) -> RevisionId:
     """The parked revision that a rollback goes to: the newest one, or the one that ``wanted`` names.
 
     ``wanted`` is a revision id, a version or a bundle reference. Raises `ConfigError` where it is
-    not on the target, `RolloutHeld` where nothing is parked.
+    not on the target, `TargetRefused` where nothing is parked.
     """
     parked = newest_first(
         known
@@ -109,9 +109,9 @@ def _former(parked: Sequence[RevisionStatus], observed: Observed) -> RevisionId:
     if older:
         return older[0].id
     named = f"; parked are: {', '.join(known.id for known in parked)}" if parked else ""
-    raise RolloutHeld(
+    raise TargetRefused(
         f"there is no former revision on this target to roll back to{named}",
-        hint="name one with --to, or deploy an older bundle: mdeploy deploy TARGET NAME:VERSION",
+        hint="name one with --to, or deploy an older bundle: mdeploy deploy NAME:VERSION",
     )
 
 

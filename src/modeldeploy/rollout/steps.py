@@ -67,7 +67,8 @@ class Shift:
         if not routed:
             return "send no traffic anywhere"
         if self.traffic.same_weights(self.before):
-            return f"make {self.traffic.stable} the stable revision"
+            verb = "make" if self.promotes else "keep"
+            return f"{verb} {self.traffic.stable} the stable revision"
         return "send " + ", ".join(routed) + (", now stable" if self.promotes else "")
 
 

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -102,11 +103,13 @@ class _Users:
     def run(self, *, keep_alive: int, fresh: int, until: threading.Event, seconds: float) -> Report:
         began = time.monotonic()
         threads = [
-            threading.Thread(target=self._user, args=(i < keep_alive,)) for i in range(keep_alive + fresh)
+            threading.Thread(target=self._user, args=(i < keep_alive,), daemon=True)
+            for i in range(keep_alive + fresh)
         ]
         for thread in threads:
             thread.start()
-        until.wait(seconds)
+        with suppress(KeyboardInterrupt):
+            until.wait(seconds)
         self._over.set()
         for thread in threads:
             thread.join()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeldeploy.errors import ConfigError, RolloutHeld, TargetRefused
+from modeldeploy.errors import ConfigError, TargetRefused
 from modeldeploy.model import (
     BundleRef,
     Capabilities,
@@ -160,7 +160,7 @@ def test_rollback_can_name_a_version_a_bundle_or_a_revision() -> None:
 
 
 def test_rollback_to_nothing_says_so() -> None:
-    with pytest.raises(RolloutHeld, match="no former revision"):
+    with pytest.raises(TargetRefused, match="no former revision"):
         choose_return(observed(status(V1), traffic=all_to(V1)), None)
     with pytest.raises(ConfigError, match=r"9\.9\.9 is not parked on this target"):
         choose_return(observed(status(V1), traffic=all_to(V1)), "9.9.9")

@@ -110,5 +110,5 @@ def _history_row(record: RolloutRecord) -> tuple[str, ...]:
         record.outcome or "unfinished",
         text.duration(record.ended - record.began) if record.ended is not None else "-",
         record.by,
-        record.reason,
+        text.short(record.reason),
     )

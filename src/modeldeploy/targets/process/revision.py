@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from modeldeploy.errors import ModelDeployError
+from modeldeploy.logline import told
 from modeldeploy.model import RevisionSpec, RevisionState
 from modeldeploy.targets.process import logs
 from modeldeploy.targets.process.crashes import LOOP, Crashes
@@ -176,8 +177,11 @@ class Revision:
             self._gave_up = why
 
     def _last_lines(self, log: Path) -> str:
-        lines = [line.strip() for line in logs.tail(log, 30) if line.strip() and " mdeploy: " not in line]
-        return f": {' | '.join(lines[-_TOLD_LINES:])}" if lines else ""
+        lines = [
+            told(line).strip() for line in logs.tail(log, 30) if line.strip() and " mdeploy: " not in line
+        ]
+        # A worker that was tried again wrote the same lines again.
+        return f": {' | '.join(list(dict.fromkeys(lines))[-_TOLD_LINES:])}" if lines else ""
 
     def _looping(self, now: float) -> bool:
         return any(one.crashes.looping(now) for one in self._workers)
