@@ -83,6 +83,16 @@ def test_a_bad_candidate_ends_with_10_the_numbers_and_the_way_things_are(
     assert not typed.out
 
 
+def test_the_log_of_a_candidate_that_was_taken_back_is_kept(mdeploy: Type, deploys: FakeWorld) -> None:
+    deploys.behave("1.1.0", Behaviour(wrong_answers=True))
+    assert mdeploy("deploy").code == 10
+
+    typed = mdeploy("logs", "--revision", "1.1.0")
+
+    assert typed.code == 0
+    assert "POST /predict 200" in typed.out
+
+
 def test_a_rejection_s_last_json_line_holds_the_measures(mdeploy: Type, deploys: FakeWorld) -> None:
     deploys.behave("1.1.0", Behaviour(error_share=0.2))
 

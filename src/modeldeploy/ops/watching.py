@@ -73,9 +73,17 @@ def history(root: Path, target: str | None, *, limit: int = 20) -> list[RolloutR
 def logs(
     root: Path, target: str | None, *, revision: str | None = None, tail: int = 100, follow: bool = False
 ) -> Iterator[str]:
-    """The last lines that a revision wrote: by default the candidate's, or else stable's."""
+    """The last lines that a revision wrote: by default the candidate's, or else stable's.
+
+    Of a candidate that was taken back and is gone, the journal has kept some.
+    """
     place = open_named(root, target)
-    return place.logs(_revision(place.observe(), revision), tail=tail, follow=follow)
+    observed = place.observe()
+    if revision is not None and _known(observed, revision) is None:
+        kept = _kept_log(place, revision)
+        if kept is not None:
+            return iter(kept[-tail:] if tail else ())
+    return place.logs(_revision(observed, revision), tail=tail, follow=follow)
 
 
 def predict(root: Path, target: str | None, *, body: bytes, path: str = "/predict") -> HttpResponse:
@@ -119,11 +127,27 @@ def _record(entry: journal.Entry) -> RolloutRecord:
     )
 
 
-def _revision(observed: Observed, wanted: str | None) -> RevisionId:
-    known = sorted(observed.revisions, key=lambda revision: revision.created, reverse=True)
-    for revision in known:
+def _kept_log(place: Target, wanted: str) -> tuple[str, ...] | None:
+    for name in reversed(place.store.rollouts()):
+        entry = journal.read(place.store, name)
+        bundle = entry.bundle
+        if entry.log and bundle and wanted in (entry.candidate, bundle.version, str(bundle)):
+            return entry.log
+    return None
+
+
+def _known(observed: Observed, wanted: str) -> RevisionId | None:
+    for revision in sorted(observed.revisions, key=lambda one: one.created, reverse=True):
         if wanted in (revision.id, revision.bundle.version, str(revision.bundle)):
             return revision.id
+    return None
+
+
+def _revision(observed: Observed, wanted: str | None) -> RevisionId:
+    found = _known(observed, wanted) if wanted is not None else None
+    if found is not None:
+        return found
+    known = sorted(observed.revisions, key=lambda revision: revision.created, reverse=True)
     there = ", ".join(revision.id for revision in known) or "none"
     if wanted is not None or not known:
         raise ConfigError(f"{wanted or 'the target'} has no log here; revisions on this target: {there}")

@@ -44,7 +44,8 @@ UNAVAILABLE_TIMEOUT = 60.0
 CALL_TIMEOUT = 10.0
 """The same for one golden sample sent to a candidate that is ready."""
 
-LOG_LINES = 10
+LOG_LINES = 200
+"""Log lines of a candidate that are kept when it is refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ loop. A process that dies in between leaves a journal that `resume` goes on from
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -28,6 +28,9 @@ from modeldeploy.rollout.journal import PROMOTED, Entry, Journal
 from modeldeploy.rollout.plan import Plan, choose_return, plan_return, plan_rollout
 from modeldeploy.rollout.steps import Step, encode_traffic, kind_of, promotion_index
 from modeldeploy.target import Target
+
+SHOWN_LINES = 10
+"""Log lines of a refused candidate that its error shows; the journal keeps more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +222,12 @@ class Engine:
         plan = Plan(entry.steps, entry.candidate, entry.stable)
         return self._back(self._journal(entry), plan, reason, towards)
 
-    def _back(self, journal: Journal, plan: Plan, reason: str, towards: str) -> Outcome:
+    def _back(
+        self, journal: Journal, plan: Plan, reason: str, towards: str, log: Sequence[str] = ()
+    ) -> Outcome:
         self._tell("rollback.start", reason, reason=reason, towards=towards)
         back = plan_return(plan.stable, drop=plan.candidate, observed=self._observe())
-        journal.plan(back.steps, towards, reason)
+        journal.plan(back.steps, towards, reason, log)
         self._tell_start(journal.rollout, "return", back)
         return self._return(journal, back.steps, towards, plan.candidate, reason=reason)
 
@@ -230,11 +235,12 @@ class Engine:
 
     def _reject(self, journal: Journal, plan: Plan, failure: ModelDeployError) -> NoReturn:
         self._hold_if_promoted(journal, plan, failure)
-        self._back(journal, plan, failure.message, "rejected")
+        log = failure.log if isinstance(failure, GateFailed) else ()
+        self._back(journal, plan, failure.message, "rejected", log)
         raise RolloutRejected(
             f"{failure.message}; {self._where_traffic_is()}",
             hint="mend the model or the gate, then: mdeploy build && mdeploy deploy",
-            details=failure.details | _measures_of(failure),
+            details=failure.details | _measures_of(failure) | {"log": list(log[-SHOWN_LINES:])},
         ) from failure
 
     def _rejected(self, reason: str) -> NoReturn:

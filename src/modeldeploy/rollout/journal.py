@@ -59,6 +59,8 @@ class Entry:
     """A step has been tried: the target may have changed."""
     reason: str = ""
     """Why it goes back, is held, or ended as it did."""
+    log: tuple[str, ...] = ()
+    """The last lines of a candidate that was taken back."""
     held: bool = False
     outcome: str | None = None
     """One of those, or ``abandoned`` where nothing was ever tried; None while it is open."""
@@ -94,11 +96,16 @@ class Journal:
             policy=asdict(policy),
         )
 
-    def plan(self, steps: tuple[Step, ...], towards: str, reason: str = "") -> None:
-        """These are the steps from now on, and this is how it ends if they succeed."""
+    def plan(self, steps: tuple[Step, ...], towards: str, reason: str = "", log: Sequence[str] = ()) -> None:
+        """These are the steps from now on, and this is how it ends if they succeed.
+
+        ``log`` is what the candidate wrote last, where the way back is going to delete it.
+        """
         from modeldeploy.rollout.steps import encode
 
-        self._write("plan", towards=towards, reason=reason, steps=[encode(step) for step in steps])
+        self._write(
+            "plan", towards=towards, reason=reason, steps=[encode(step) for step in steps], log=list(log)
+        )
 
     def begin(self, index: int) -> None:
         self._write("begin", i=index)
@@ -165,7 +172,7 @@ def _read_plan(entry: Entry, record: Mapping[str, Any]) -> None:
     from modeldeploy.rollout.steps import decode
 
     entry.steps = tuple(decode(step) for step in record["steps"])
-    entry.towards, entry.reason = record["towards"], record["reason"]
+    entry.towards, entry.reason, entry.log = record["towards"], record["reason"], tuple(record["log"])
     entry.done, entry.held = 0, False
 
 

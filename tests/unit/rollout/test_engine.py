@@ -320,6 +320,7 @@ def test_the_journal_tells_the_whole_story(live: Terminal) -> None:
     assert entry is not None
     assert (entry.action, entry.outcome, entry.candidate) == ("deploy", "rejected", V2.id)
     assert "error_rate" in entry.reason
+    assert entry.log
     assert entry.by == "ada@laptop"
 
 
