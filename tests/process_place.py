@@ -117,8 +117,13 @@ class Scene:
     def until_paired(self) -> tuple[int, int]:
         """Wait until a supervisor works and another stands by; their process ids."""
         eventually(lambda: files.is_locked(self.layout.active_lock), "a supervisor at work")
-        eventually(lambda: files.is_locked(self.layout.standby_lock), "a standby")
+        # For a moment after taking over, the new supervisor holds both locks.
+        eventually(self._stands_by, "a standby")
         return self.pid_of_supervisor, self.pid_of_standby
+
+    def _stands_by(self) -> bool:
+        held = files.is_locked(self.layout.standby_lock)
+        return held and self.pid_of_standby != self.pid_of_supervisor
 
     def until_power_cut(self) -> None:
         """End all its processes at once, as a machine that loses power does."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from modeldeploy.errors import ConfigError, ModelDeployError
 
@@ -36,6 +36,7 @@ def home() -> Path:
         return path
     except OSError as error:
         raise _unusable(path, error) from error
+    _insist_on_own(path)
     if found != HOME_FORMAT:
         raise ConfigError(
             f"{path} has format {found[:40]!r}; this mdeploy reads format {HOME_FORMAT!r}",
@@ -44,9 +45,27 @@ def home() -> Path:
     return path
 
 
+def _insist_on_own(path: Path) -> None:
+    """Refuse a home that every user may write to: programs and bundles in it are run as this one."""
+    if path.stat().st_mode & 0o002:
+        raise ConfigError(
+            f"every user of this machine may write to {path}, and mdeploy runs what is in it",
+            hint=f"chmod 700 '{path}', after a look at what is in it; or set MDEPLOY_HOME elsewhere",
+        )
+
+
+def private(folder: Path) -> Path:
+    """Make a folder, and those above it that are not there, for this user only. Returns it."""
+    for each in reversed((folder, *folder.parents)):
+        if not each.is_dir():
+            each.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 def _lay_out(path: Path, marker: Path) -> None:
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private(path)
+        _insist_on_own(path)
         if any(entry.name != "format" for entry in path.iterdir()):
             raise ConfigError(
                 f"{path} holds files but no 'format': an older mdeploy's folder, or not mdeploy's",
@@ -91,13 +110,19 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o600) -> None:
 def append_durable(path: Path, line: bytes) -> None:
     """Add a line to a file, on stable storage on return. Cuts a torn last line off first."""
     try:
-        with path.open("ab+") as stream:
+        with appending(path) as stream:
             _cut_torn_line(stream.fileno())
             stream.write(line + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
         raise disk_full(path, error) or error from error
+
+
+def appending(path: Path) -> BinaryIO:
+    """A file to read and to add to; one that is made is for this user only, whatever the umask."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o600), "ab+")
 
 
 def _cut_torn_line(descriptor: int) -> None:
@@ -143,7 +168,8 @@ def disk_full(path: Path, error: OSError) -> DiskFull | None:
 def is_locked(path: Path) -> bool:
     """True while a living process holds `locked` on that path."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        # For reading, which is enough to ask: the disk may be read-only by now.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,8 @@ from pathlib import Path
 from modeldeploy import files
 from modeldeploy.errors import LockHeld
 from modeldeploy.model import Holder
+
+_NUMBERED = re.compile(r"[0-9]+(-|$)")
 
 
 class FolderStore:
@@ -24,7 +27,7 @@ class FolderStore:
 
     @contextmanager
     def lock(self, holder: Holder) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.private(self.folder)
         with ExitStack() as held:
             try:
                 held.enter_context(files.locked(self._lock, wait=False))
@@ -38,14 +41,14 @@ class FolderStore:
         return self._named() if files.is_locked(self._lock) else None
 
     def append(self, rollout: str, line: bytes) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.private(self.folder)
         files.append_durable(self._journal(rollout), line)
 
     def read(self, rollout: str) -> Sequence[bytes]:
         return files.read_lines(self._journal(rollout))
 
     def rollouts(self) -> Sequence[str]:
-        return sorted(path.stem for path in self.folder.glob("*.jsonl"))
+        return sorted(path.stem for path in self.folder.glob("*.jsonl") if _NUMBERED.match(path.stem))
 
     @property
     def _lock(self) -> Path:

@@ -121,6 +121,17 @@ def test_no_traffic_is_held_with_11_and_resume_and_abort_are_named(mdeploy: Type
     assert "unfinished" not in mdeploy("status").out
 
 
+def test_destroy_in_the_middle_of_a_rollout_ends_it(mdeploy: Type, deploys: FakeWorld) -> None:
+    deploys.rate = 0.5
+    mdeploy("deploy")
+
+    assert mdeploy("destroy", "--yes").code == 0
+
+    assert "unfinished" not in mdeploy("status").out
+    assert "aborted" in mdeploy("history").out
+    assert mdeploy("deploy").code == 0
+
+
 def test_rollback_goes_to_the_one_before_and_history_tells_both(mdeploy: Type, deploys: FakeWorld) -> None:
     mdeploy("deploy")
 

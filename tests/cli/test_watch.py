@@ -210,3 +210,20 @@ def test_a_tensor_is_printed_by_rows(mdeploy: Type, endpoint: str, project: Path
     assert json.loads(typed.out)["got"]["x"] == [[0.125] * 8] * 3
     assert max(map(len, typed.out.splitlines())) < 100
     assert len(typed.out.splitlines()) < 16
+
+
+@pytest.mark.parametrize("line", [b'{"kind": "start"}', b"[]", b"nonsense", b'{"kind": "zap"}'])
+def test_a_journal_that_makes_no_sense_hides_nothing_else(
+    line: bytes, mdeploy: Type, world: FakeWorld
+) -> None:
+    mdeploy("rollback")
+    store = FakeTarget(world).store
+    store.append("000007-1795363679", line)
+
+    status, history = mdeploy("status"), mdeploy("history")
+
+    assert (status.code, history.code) == (0, 0)
+    assert "1.0.0-3f2a9c1b" in status.out
+    assert "note: line 1 of the journal of rollout 000007-1795363679 cannot be read" in status.out
+    assert [word for word in history.out.split() if word.startswith("un")] == ["unreadable", "unknown"]
+    assert mdeploy("rollback").code == 12

@@ -21,6 +21,7 @@ from modeldeploy.bundle.launch import command
 from modeldeploy.bundle.manifest import MANIFEST, Golden, Manifest
 from modeldeploy.errors import BundleError
 from modeldeploy.model import HttpResponse
+from modeldeploy.ops import rollouts
 
 SECRET = "hunter2"
 
@@ -72,7 +73,8 @@ def test_a_golden_file_that_unpacks_to_gigabytes_is_not_unpacked_by_a_build(tmp_
                 stream.write(header)
                 for _ in range(64):
                     stream.write(bytes(1 << 20))
-    assert npz.samples_in(tmp_path / "golden.npz", None) == 1_000_000_000
+    with pytest.raises(BundleError, match="1,000,000,000 samples"):
+        npz.samples_in(tmp_path / "golden.npz", None)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +188,22 @@ def test_a_bundle_that_was_changed_behind_our_back_is_not_used(workshop: Worksho
     again = workshop.build(recipe)
     assert not again.unchanged
     assert victim.read_text() == text
+
+
+def test_a_bundle_whose_bytes_changed_behind_its_time_stamp_does_not_go_live(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    built = workshop.build(workshop.project(tmp_path / "p", own_service=True))
+    victim = built.path / "src" / "service.py"
+    before = victim.stat()
+    content = bytearray(victim.read_bytes())
+    content[20] ^= 1
+    victim.chmod(0o600)
+    victim.write_bytes(content)
+    os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(BundleError, match=r"service.py was changed") as caught:
+        rollouts.insist_on_every_byte(built)
+    assert "mdeploy build" in (caught.value.hint or "")
 
 
 def test_names_in_a_model_do_not_reach_the_terminal_raw(tmp_path: Path) -> None:

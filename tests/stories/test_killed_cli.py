@@ -30,7 +30,7 @@ pytestmark = pytest.mark.story
 
 KILLS = int(os.environ.get("MDEPLOY_KILLS", "50"))
 SEED = int(os.environ.get("MDEPLOY_SEED", "7"))
-HELD = 11
+REFUSED, HELD = 6, 11
 
 
 class Guard:
@@ -136,7 +136,7 @@ class Chaos:
     def put_right(self, line: str) -> None:
         """The remedy must end well; a rollback may find that there is no way further back."""
         typed = self.user.ask(line, ends_with=None)
-        if typed.code == HELD:
+        if typed.code in {REFUSED, HELD}:
             told = typed.error["message"]
             assert "no former revision" in told or "nothing left to abort" in told, told
             line = "resume local"

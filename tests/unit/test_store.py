@@ -42,3 +42,11 @@ def test_who_asks_just_before_the_winner_has_written_its_name_waits_for_it(tmp_p
 def test_an_error_under_the_lock_is_not_taken_for_a_lock_that_is_held(tmp_path: Path) -> None:
     with pytest.raises(BlockingIOError), FolderStore(tmp_path).lock(HOLDER):
         raise BlockingIOError
+
+
+def test_files_of_other_names_are_no_journals(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.append("000001-17", b"{}")
+    for name in ("notes.jsonl", "000001-17.jsonl.bak", ".jsonl", "copy of 000001-17.jsonl"):
+        (tmp_path / name).touch()
+    assert store.rollouts() == ["000001-17"]

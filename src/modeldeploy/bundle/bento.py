@@ -62,7 +62,7 @@ def skeleton(service: Service, *, version: str, staged: Path, emit: Emit) -> tup
         with progress.step(emit, "bento", f"building the Bento of {service.entrypoint}") as told:
             made = _made(service, environment, staged, emit)
             told["message"] = f"built the Bento of {service.entrypoint}"
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        files.private(kept.parent)
         files.write_json(kept, made)
     return tuple(_items(made, tag_version(version)))
 

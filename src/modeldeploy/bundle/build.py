@@ -133,7 +133,7 @@ def build_recipe(recipe: Recipe, *, emit: Emit, upgrade: bool = False) -> Built:
         with progress.step(emit, "store", "adding the bundle to the store") as told:
             stored, new = store.add(folder, manifest)
             told |= {"digest": stored.ref.digest, "message": f"stored {stored.ref}"}
-    index.parent.mkdir(parents=True, exist_ok=True)
+    files.private(index.parent)
     files.write_atomic(index, stored.ref.digest.encode())
     return Built(stored.ref, stored.path, unchanged=not new)
 

@@ -87,5 +87,5 @@ def _remember(note: Path, stamp: str, sha256: str) -> None:
     with contextlib.suppress(
         OSError, ModelDeployError
     ):  # a cache that cannot be written costs time, nothing else
-        note.parent.mkdir(parents=True, exist_ok=True)
+        files.private(note.parent)
         files.write_atomic(note, f"{stamp} {sha256}\n".encode())

@@ -71,7 +71,7 @@ class Environment:
         """
         if self.ready:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        files.private(self.path.parent)
         with files.locked(self.path.parent / f"{self.path.name}.lock") as lock:
             if not self.ready:
                 self._make(emit, lock)

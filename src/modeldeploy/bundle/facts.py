@@ -37,9 +37,24 @@ def _git(root: Path) -> dict[str, object] | None:
     """Commit and whether tracked files differ from it; None outside of a repository or without git."""
     with contextlib.suppress(shell.ToolFailed):
         commit = _ask(root, "rev-parse", "HEAD")
-        dirty = bool(_ask(root, "status", "--porcelain", "--untracked-files=no"))
+        look = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules")
+        dirty = bool(_ask(root, *_without_programs(root), *look))
         return {"commit": commit, "dirty": dirty}
     return None
+
+
+def _without_programs(root: Path) -> list[str]:
+    """Options that keep git from running what its settings name.
+
+    A project may come from a stranger, with its ``.git``: looking at it must run nothing of it. Filters
+    of the user's own (git-lfs) are left out with the others: at worst a clean file is told as changed.
+    """
+    options = ["-c", "core.fsmonitor=false"]
+    with contextlib.suppress(shell.ToolFailed):  # ends with code 1 where there are none
+        keys = _ask(root, "config", "--name-only", "--get-regexp", r"^filter\.")
+        for key in keys.splitlines():
+            options += ["-c", f"{key}={'false' if key.endswith('.required') else ''}"]
+    return options
 
 
 def _ask(root: Path, *arguments: str) -> str:

@@ -40,7 +40,7 @@ def inspect(model: Path, *, insisted: str | None = None, own_service: bool = Fal
     known = _kept(kept)
     if known is None:
         known = _looked_at(model, framework, own_service=own_service)
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        files.private(kept.parent)
         files.write_json(kept, known)
     told = known["signature"]
     return ModelFacts(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ FILENAME = "modeldeploy.lock"
 _HEADER = "# Made by mdeploy; commit it, do not edit it. Resolved from"
 _FIRST = re.compile(rf"^{re.escape(_HEADER)} (sha256:[0-9a-f]{{64}})$")
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(\[[^\]]*\])?\s*(==|@\s*https://)")
+_HASH = re.compile(r"\s+--hash=sha256:[0-9a-f]{64}(\s*\\)?\s*")
+_OPTION = re.compile(r"\s-")
+_LARGEST = 20_000_000
+"""Bytes. A thousand packages with all their hashes have some two million."""
 _URL = re.compile(r"@\s*(\S+)")
 
 BENTOML = "bentoml>=1.4.39,<1.5"
@@ -63,12 +68,13 @@ def present(recipe: Recipe) -> Lock | None:
     """
     path = recipe.root / FILENAME
     try:
-        head, _, body = path.read_text().partition("\n")
+        head, _, body = _text(path).partition("\n")
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise BundleError(
-            f"cannot read {path}: {error}", hint=f"restore it, or delete it: rm '{path}'"
+            f"cannot read {path}: {reason}", hint=f"restore it, or delete it: rm '{path}'"
         ) from error
     found = _FIRST.match(head)
     if not found:
@@ -76,6 +82,16 @@ def present(recipe: Recipe) -> Lock | None:
             f"{path}: its first line is not mdeploy's", hint=f"move it away: mv '{path}' '{path}.old'"
         )
     return Lock(_checked(path, body)) if found[1] == _inputs(recipe) else None
+
+
+def _text(path: Path) -> str:
+    # Looked at before it is opened: opening a pipe would wait for a writer.
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is not a file")
+    if status.st_size > _LARGEST:
+        raise ValueError(f"it has {status.st_size / 1e6:,.0f} MB, which no lock has")
+    return path.read_text()
 
 
 def resolve(recipe: Recipe, *, upgrade: bool = False) -> Lock:
@@ -106,7 +122,7 @@ def _compiled(recipe: Recipe, former: Path | None) -> str:
     """The text that uv makes of the requirements; it keeps the versions of the former lock that fit."""
     with tempfile.TemporaryDirectory(prefix="mdeploy-lock-") as folder:
         output = Path(folder) / "lock.txt"
-        if former and former.exists():
+        if former and former.is_file():
             shutil.copyfile(former, output)
         arguments = [
             *("pip", "compile", "-", "--quiet", "--universal", "--generate-hashes"),
@@ -122,10 +138,8 @@ def _checked(path: Path, text: str) -> str:
     """The lock's text, if every line of it is a pinned package, one of its hashes or a comment."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     for number, line in enumerate(lines):
-        pinned = (
-            _PIN.match(line) if not line.startswith(" ") else re.match(r"\s+--hash=sha256:[0-9a-f]{64}", line)
-        )
-        if not pinned or (number == 0 and line.startswith(" ")):
+        hashed = number > 0 and _HASH.fullmatch(line)
+        if not hashed and (not _PIN.match(line) or _OPTION.search(line)):
             raise BundleError(
                 f"{path}: a line is neither a pinned package nor a hash: {line.strip()[:80]!r}",
                 hint="make the lock anew: mdeploy build --upgrade",

@@ -58,7 +58,8 @@ class File:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> File:
         """Reads what `to_json` wrote."""
-        return cls(str(value["path"]), str(value["sha256"]), int(value["size"]), bool(value["executable"]))
+        path = _inside(str(value["path"]))
+        return cls(path, str(value["sha256"]), int(value["size"]), bool(value["executable"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ class Golden:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Golden:
         """Reads what `to_json` wrote."""
-        return cls(str(value["path"]), int(value["samples"]), float(value["rtol"]), float(value["atol"]))
+        path = _inside(str(value["path"]))
+        return cls(path, int(value["samples"]), float(value["rtol"]), float(value["atol"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,8 @@ class Manifest:
             version=str(value["version"]),
             framework=str(value["framework"]),
             entrypoint=str(value["entrypoint"]),
-            model=tuple(value["model"]),
-            python=str(value["python"]),
+            model=tuple(_inside(str(path)) for path in value["model"]),
+            python=_version(str(value["python"])),
             lock=str(value["lock"]),
             requirements=tuple(value["requirements"]),
             signature=Signature.from_json(signature) if signature else None,
@@ -187,6 +189,20 @@ def canonical(value: object) -> bytes:
 def digest_of(content: bytes) -> str:
     """``sha256:`` and 64 hexadecimal digits."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _inside(path: str) -> str:
+    """A path of a manifest, which must not lead out of its bundle."""
+    if path.startswith("/") or {"", ".", ".."} & set(path.split("/")) or "\0" in path:
+        raise ValueError(f"the path {path[:80]!r} leads out of the bundle")
+    return path
+
+
+def _version(text: str) -> str:
+    """A Python version, which becomes a word of a command line."""
+    if not all(part.isdecimal() for part in text.split(".")):
+        raise ValueError(f"{text[:20]!r} is no version of Python")
+    return text
 
 
 def _other_format(where: str, found: object) -> BundleError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import struct
 import zipfile
 import zlib
@@ -17,6 +18,7 @@ from modeldeploy.bundle.signature import Signature, TensorSpec
 from modeldeploy.errors import BundleError
 
 _LONGEST_HEADER = 10_000
+_MOST_SAMPLES, _MOST_NUMBERS, _MOST_JSON = 100_000, 50_000_000, 200_000_000
 _KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float", "U": "string", "S": "string"}
 _AGAIN = "record it again: mdeploy golden"
 
@@ -42,6 +44,10 @@ def samples_in(golden: Path, signature: Signature | None) -> int:
     """
     try:
         if golden.suffix == ".json":
+            if golden.stat().st_size > _MOST_JSON:
+                raise _unfit(
+                    golden, f"it has {golden.stat().st_size:,} bytes; expected at most {_MOST_JSON:,}"
+                )
             return _json_samples(golden)
         if golden.suffix != ".npz":
             raise BundleError(f"{golden.name}: golden samples are in a .npz or .json file", hint=_AGAIN)
@@ -99,7 +105,19 @@ def _checked(golden: Path, arrays: Mapping[str, Header], signature: Signature | 
             raise _unfit(golden, f"it has no {kind}NAME")
     if signature:
         _check_names(golden, arrays, signature)
+    _check_size(golden, arrays, size[0])
     return size[0]
+
+
+def _check_size(golden: Path, arrays: Mapping[str, Header], samples: int) -> None:
+    """All of it is read and sent at each rollout, and a file of a megabyte may unpack to gigabytes."""
+    numbers = sum(math.prod(header.shape) for header in arrays.values())
+    if samples > _MOST_SAMPLES or numbers > _MOST_NUMBERS:
+        raise _unfit(
+            golden,
+            f"it holds {samples:,} samples of {numbers:,} numbers; expected at most {_MOST_SAMPLES:,} samples"
+            f" and {_MOST_NUMBERS:,} numbers: each rollout sends them all",
+        )
 
 
 def _check_names(golden: Path, arrays: Mapping[str, Header], signature: Signature) -> None:

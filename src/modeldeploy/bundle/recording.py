@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,6 +85,11 @@ def _wanted(samples: Path | None, signature: Signature | None, count: int) -> li
     given = _read(samples)
     if isinstance(given, list):
         return given
+    if not isinstance(given, dict):
+        raise BundleError(
+            f"{samples.name} holds neither an object of inputs nor a list of requests",
+            hint="give one array for each input",
+        )
     return _arrays(samples, given, signature)
 
 
@@ -91,7 +98,7 @@ def _read(samples: Path) -> Any:
 
     try:
         if samples.suffix == ".npz":
-            with np.load(samples, allow_pickle=False) as content:
+            with samples.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
                 return {
                     name.removeprefix("input/"): content[name]
                     for name in content.files
@@ -102,7 +109,7 @@ def _read(samples: Path) -> Any:
         raise BundleError(
             f"cannot read {samples}: {error.strerror}", hint="give a .npz or .json file"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise BundleError(
             f"{samples} is no .npz and no JSON file: {error}", hint="give one of these"
         ) from error
@@ -120,7 +127,19 @@ def _arrays(samples: Path, given: Mapping[str, Any], signature: Signature | None
             f" {', '.join(sorted(names))}",
             hint="give one array for each input",
         )
-    return {spec.name: np.asarray(given[spec.name], dtype=_dtype(spec)) for spec in signature.inputs}
+    return {spec.name: _array(samples, spec, given[spec.name]) for spec in signature.inputs}
+
+
+def _array(samples: Path, spec: TensorSpec, value: Any) -> Any:
+    import numpy as np
+
+    try:
+        return np.asarray(value, dtype=_dtype(spec))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BundleError(
+            f"{samples.name}: {spec.name} is no array of {spec.dtype}: {error}",
+            hint=f"give numbers in the form of {spec}",
+        ) from error
 
 
 def _dtype(spec: TensorSpec) -> str:

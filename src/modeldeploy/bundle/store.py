@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from modeldeploy.bundle.manifest import MANIFEST, MTIME, File, Manifest, digest_
 from modeldeploy.errors import BundleError
 from modeldeploy.model import BundleRef
 
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DERIVED = ("README.md", "apis/", "bento.yaml", "env/", "src/bentofile.yaml")
 
 
@@ -60,10 +62,13 @@ class BundleStore:
 
     def digest_of(self, name: str, version: str) -> str | None:
         """The digest that a version was given, None for a version that was never built here."""
-        try:
-            return self._ref(name, version).read_text().strip()
-        except (FileNotFoundError, NotADirectoryError):
+        if {"/", "\0"} & {*name, *version} or {name, version} & {"", ".", ".."}:
             return None
+        ref = self._ref(name, version)
+        if not ref.is_file():
+            return None
+        found = ref.read_text(errors="replace").strip()
+        return found if _DIGEST.fullmatch(found) else None
 
     def path_of(self, digest: str) -> Path:
         """Where a bundle of that digest is, or would be."""
@@ -74,8 +79,9 @@ class BundleStore:
         refs = sorted(self.folder.glob("refs/*/*"), key=lambda ref: (ref.parent.name, ref.stat().st_mtime_ns))
         found = []
         for ref in refs:
-            digest = ref.read_text().strip()
-            found.append(Stored(BundleRef(ref.parent.name, ref.name, digest), self.path_of(digest)))
+            digest = self.digest_of(ref.parent.name, ref.name)
+            if digest:
+                found.append(Stored(BundleRef(ref.parent.name, ref.name, digest), self.path_of(digest)))
         return [stored for stored in found if stored.path.is_dir()]
 
     def check(self, path: Path, *, full: bool = False) -> Manifest:
@@ -97,7 +103,7 @@ class BundleStore:
     def workspace(self) -> Iterator[Path]:
         """An empty folder to make a bundle in. It is gone at the end, unless `add` took it."""
         for name in ("refs", "large", "work"):
-            (self.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.private(self.folder / name)
         with contextlib.ExitStack() as stack:
             with self._locked():
                 self._sweep()
@@ -129,7 +135,7 @@ class BundleStore:
                 _seal(path)
             named = self._ref(ref.name, ref.version)
             if not named.exists():
-                named.parent.mkdir(parents=True, exist_ok=True)
+                files.private(named.parent)
                 files.write_atomic(named, f"{ref.digest}\n".encode())
         return Stored(ref, path), new
 
@@ -183,7 +189,7 @@ class BundleStore:
         for lock in self.folder.glob("work/*.lock"):
             if not files.is_locked(lock):
                 remove(lock.with_suffix(""))
-                lock.unlink()
+                lock.unlink(missing_ok=True)  # its maker may just have finished
         for file in self.folder.glob("large/*"):
             if file.stat().st_nlink == 1:
                 file.unlink()

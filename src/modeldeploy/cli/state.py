@@ -92,7 +92,8 @@ def _rollout_lines(found: TargetStatus) -> Iterator[str]:
         yield f"  changing now: {holder.command} by {holder.owner} (pid {holder.pid}), for {since}"
     elif rollout is not None:
         ago = text.age(time.time() - rollout.began)
-        yield f"  unfinished: {rollout.action} of {rollout.candidate} by {rollout.by}, begun {ago} ago"
+        what = rollout.candidate or rollout.stable
+        yield f"  unfinished: {rollout.action} of {what} by {rollout.by}, begun {ago} ago"
         if rollout.reason:
             yield f"    {text.clean(rollout.reason)}"
         yield f"  try: mdeploy resume {found.name}    (go on)"

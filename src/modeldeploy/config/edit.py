@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from modeldeploy import files
 from modeldeploy.config import source
@@ -85,6 +85,8 @@ def next_version(version: str, part: Part = "patch") -> str:
     >>> next_version("1.2.3"), next_version("1.2.3", "minor"), next_version("2.0.0-rc1", "major")
     ('1.2.4', '1.3.0', '2.0.0')
     """
+    if part not in get_args(Part):
+        raise ConfigError(f"'{part}' is no part of a version; expected {', '.join(get_args(Part))}")
     found = _NUMBERED.fullmatch(version)
     if found is None:
         raise _unordered(version, part)

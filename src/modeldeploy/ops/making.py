@@ -50,7 +50,7 @@ class SmokeReport:
 
 def init(folder: Path, *, template: str = "onnx", name: str | None = None) -> Path:
     """Make a project from a template. Never replaces a file. Raises `ConfigError`."""
-    source = _template(template)
+    folder, source = Path(folder), _template(template)
     if name and not matches(NAME, name):
         raise ConfigError(f"'{name}' is no name for a project; expected {NAME_RULE}", hint="--name my-model")
     clashes = sorted(path.name for path in source.iterdir() if (folder / path.name).exists())

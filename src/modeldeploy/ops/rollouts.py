@@ -75,6 +75,7 @@ def deploy(
     run = _Run.on(root, target, emit, interrupted)
     _preflight(run.place)
     bundle = _bundle(project, ref, emit)
+    insist_on_every_byte(bundle)
     policy = project.policy(run.target)
     policy = replace(policy, strategy=strategy) if strategy else policy
     return run.engine(policy).deploy(revision_spec(project, run.target, bundle), _verifier(bundle.path))
@@ -142,6 +143,7 @@ def destroy(root: Path, target: str | None, *, emit: Emit) -> None:
                     f"still there after {DESTROY_TIMEOUT:g} s: {left}", hint="run it again"
                 )
             clock.sleep(0.05)
+        journal.close_unfinished(run.place.store, clock, "the target was destroyed")
     run.emit(Event("target.destroyed", clock.now(), "nothing is left on the target"))
 
 
@@ -188,6 +190,13 @@ def _bundle(project: Project, ref: str | None, emit: Emit) -> Built:
     from modeldeploy.ops.making import find_bundle
 
     return find_bundle(project, ref, emit)
+
+
+def insist_on_every_byte(bundle: Built) -> None:
+    """What goes live is what its digest says, also on a disk that forgets."""
+    from modeldeploy.bundle.store import BundleStore
+
+    BundleStore().check(bundle.path, full=True)
 
 
 def _path_of(bundle: BundleRef) -> Path:

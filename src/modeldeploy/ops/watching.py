@@ -5,17 +5,20 @@ Loads neither the project file's schema nor anything heavy: these are the comman
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from modeldeploy.config.peek import peek, target_names
-from modeldeploy.errors import ConfigError, TargetUnavailable
+from modeldeploy.errors import ConfigError, RolloutStuck, TargetUnavailable
 from modeldeploy.model import BundleRef, Holder, HttpResponse, Observed, RevisionId
 from modeldeploy.rollout import journal
-from modeldeploy.target import Target
+from modeldeploy.target import RolloutStore, Target
 from modeldeploy.targets import open_target
+
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +27,12 @@ class RolloutRecord:
 
     id: str
     action: str
-    """``deploy``, ``rollback`` or ``abort``."""
+    """``deploy``, ``rollback`` or ``abort``; ``unreadable`` where its journal makes no sense."""
     began: float
     ended: float | None
     outcome: str | None
-    """``promoted``, ``rejected``, ``rolled-back``, ``aborted``, ``abandoned``; None while unfinished."""
+    """``promoted``, ``rejected``, ``rolled-back``, ``aborted``, ``abandoned``; None while unfinished.
+    ``unknown`` where the journal makes no sense."""
     candidate: RevisionId | None
     bundle: BundleRef | None
     stable: RevisionId | None
@@ -65,9 +69,9 @@ def status(root: Path, target: str | None = None) -> list[TargetStatus]:
 def history(root: Path, target: str | None, *, limit: int = 20) -> list[RolloutRecord]:
     """The target's rollouts, the newest first."""
     store = open_named(root, target).store
-    entries = (journal.read(store, name) for name in reversed(store.rollouts()))
     # A process that died while writing its first line leaves a journal that tells of nothing.
-    return [_record(entry) for entry in islice((entry for entry in entries if entry.action), limit)]
+    entries = (entry for entry in _entries(store) if entry.action)
+    return [_record(entry) for entry in islice(entries, limit)]
 
 
 def logs(
@@ -104,10 +108,23 @@ def up(root: Path, target: str | None) -> TargetStatus:
 
 
 def _status_of(name: str, place: Target) -> TargetStatus:
-    entry = journal.unfinished(place.store)
+    newest = next(_entries(place.store), None)
     # Read in this order: a rollout that ends in between shows as over, not as interrupted.
-    holder = place.store.holder()
-    return TargetStatus(name, place.observe(), _record(entry) if entry and entry.begun else None, holder)
+    holder, observed = place.store.holder(), place.observe()
+    if newest and newest.action == UNREADABLE:
+        observed = replace(observed, notes=(*observed.notes, newest.reason))
+    is_open = newest and newest.begun and newest.outcome is None
+    return TargetStatus(name, observed, _record(newest) if newest and is_open else None, holder)
+
+
+def _entries(store: RolloutStore) -> Iterator[journal.Entry]:
+    """All rollouts, the newest first. A journal that makes no sense must not hide the rest."""
+    for name in reversed(store.rollouts()):
+        try:
+            yield journal.read(store, name)
+        except RolloutStuck as error:
+            began = float(re.sub(r"^[0-9]+-|[^0-9]", "", name) or 0)  # an id ends with its time
+            yield journal.Entry(name, UNREADABLE, began, outcome="unknown", reason=error.message)
 
 
 def _record(entry: journal.Entry) -> RolloutRecord:
@@ -128,8 +145,7 @@ def _record(entry: journal.Entry) -> RolloutRecord:
 
 
 def _kept_log(place: Target, wanted: str) -> tuple[str, ...] | None:
-    for name in reversed(place.store.rollouts()):
-        entry = journal.read(place.store, name)
+    for entry in _entries(place.store):
         bundle = entry.bundle
         if entry.log and bundle and wanted in (entry.candidate, bundle.version, str(bundle)):
             return entry.log

@@ -205,6 +205,7 @@ class Acts:
         self._progress(f"{_count(found.total, 'golden sample')} reproduced")
 
     def _call(self, revision: RevisionId, request: HttpRequest) -> HttpResponse:
+        self._tick(0.0)  # there may be many samples, and somebody who asks to stop
         return self.patiently(lambda: self._target.call(revision, request), CALL_TIMEOUT)
 
     def _shift(self, step: Shift) -> None:

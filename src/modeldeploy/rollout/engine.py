@@ -86,7 +86,7 @@ class Engine:
         ``to`` names a parked revision by id, version or bundle; by default the one before.
         """
         with self._target.store.lock(self._holder):
-            entry = journals.unfinished(self._target.store)
+            entry = self._unfinished()
             observed = self._observe()
             if entry and to is None and entry.begun and observed.traffic.stable != entry.candidate:
                 return self._take_back(entry, "rolled back by hand", "rolled-back")
@@ -109,7 +109,7 @@ class Engine:
         target itself says what is unfinished, and ``spec`` says with what to go on.
         """
         with self._target.store.lock(self._holder):
-            entry = journals.unfinished(self._target.store)
+            entry = self._unfinished()
             if entry is None:
                 return self._resume_without_journal(spec, verify)
             journal = self._journal(entry)
@@ -129,7 +129,7 @@ class Engine:
     def abort(self) -> Outcome:
         """Take an unfinished rollout back: stable gets all traffic, the candidate goes."""
         with self._target.store.lock(self._holder):
-            entry = journals.unfinished(self._target.store)
+            entry = self._unfinished()
             observed = self._observe()
             if entry is None:
                 return self._back_without_journal(observed, "aborted")
@@ -282,8 +282,16 @@ class Engine:
             details=error.details,
         )
 
-    def _refuse_if_unfinished(self) -> None:
+    def _unfinished(self) -> Entry | None:
+        """The rollout that is open here. One whose target was destroyed in the meantime is over."""
         entry = journals.unfinished(self._target.store)
+        if entry and entry.begun and entry.stable and not self._observe().revisions:
+            journals.close_unfinished(self._target.store, self._clock, "the target was destroyed")
+            return None
+        return entry
+
+    def _refuse_if_unfinished(self) -> None:
+        entry = self._unfinished()
         if entry is None:
             return
         if not entry.begun:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -156,6 +157,15 @@ def unfinished(store: RolloutStore) -> Entry | None:
 def _is_over(lines: Sequence[bytes]) -> bool:
     """Told by the last line alone, so that `status` need not load what a step is."""
     return bool(lines) and lines[-1].startswith(b'{"kind": "end"')
+
+
+def close_unfinished(store: RolloutStore, clock: Clock, reason: str) -> None:
+    """End the open rollout, if there is one: nothing is left of it. One that cannot be read stays."""
+    with suppress(RolloutStuck):
+        entry = unfinished(store)
+        if entry:
+            outcome = "aborted" if entry.begun else "abandoned"
+            Journal(store, clock, entry.rollout).end(outcome, reason)
 
 
 def _read_start(entry: Entry, record: Mapping[str, Any]) -> None:

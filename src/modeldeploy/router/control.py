@@ -186,7 +186,7 @@ class Router:
             return stats.values(session.ask_json(stats.stats_url(pattern)))
 
     def _write(self, path: Path, document: Document) -> str:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.private(path.parent)
         files.write_atomic(path, render.as_bytes(document))
         return str(document.get("version_info", ""))
 

@@ -98,6 +98,12 @@ class TargetContract:
         target.destroy()
         assert target.observe().revisions == ()
 
+    def test_no_traffic_for_an_empty_place_is_no_error(self, place: Place) -> None:
+        """The way back from a first rollout whose revision could not even be created."""
+        target = witness(place)
+        target.set_traffic(Traffic())
+        assert target.observe().revisions == ()
+
     # -- rule 2: verbs begin, observe tells ------------------------------------------------------------
 
     def test_create_returns_before_the_revision_is_ready(self, place: Place) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from modeldeploy import files
 from modeldeploy.targets.process.layout import RevisionLayout
 from modeldeploy.targets.process.lifeline import Command
 from modeldeploy.targets.process.probe import Answer, Probe, parse
@@ -19,7 +20,7 @@ from tiny_supervisor import WORKER
 
 @pytest.fixture
 def layout(tmp_path: Path) -> RevisionLayout:
-    layout = RevisionLayout(tmp_path / "1.0.0-0123abcd", tmp_path)
+    layout = RevisionLayout(tmp_path / "1.0.0-0123abcd", files.private(tmp_path / "run" / "s"))
     layout.make()
     return layout
 

@@ -14,6 +14,7 @@ from modeldeploy.errors import (
     RolloutRejected,
     RolloutStuck,
     TargetDrifted,
+    TargetRefused,
     TargetUnavailable,
 )
 from modeldeploy.events import Event
@@ -157,6 +158,44 @@ def test_a_bad_first_release_leaves_nothing(terminal: Terminal) -> None:
     with pytest.raises(RolloutRejected, match="no revision has traffic"):
         terminal.engine().deploy(V1, verify)
     assert terminal.target.observe().revisions == ()
+
+
+@pytest.mark.parametrize("then", ["deploy", "resume", "abort", "rollback"])
+def test_a_target_that_was_destroyed_in_the_middle_is_free_again(live: Terminal, then: str) -> None:
+    live.world.rate = 0
+    with pytest.raises(RolloutHeld):
+        live.engine().deploy(V2, verify)
+    with live.target.store.lock(HOLDER):
+        live.target.destroy()
+    live.clock.sleep(60)
+    engine = live.engine()
+    if then == "deploy":
+        engine.deploy(V2, verify)
+    elif then == "resume":
+        assert engine.resume(V2, verify).result == "unchanged"
+    elif then == "abort":
+        assert engine.abort().result == "unchanged"
+    else:
+        with pytest.raises(TargetRefused, match="no former revision"):
+            engine.rollback()
+    assert journal.unfinished(live.target.store) is None
+    live.world.rate = 1000
+    assert live.engine().deploy(V3, verify).result == "promoted"
+
+
+def test_an_interrupt_is_heard_between_two_golden_samples(terminal: Terminal) -> None:
+    asked = 0
+
+    def many(call: Call) -> Verification:
+        nonlocal asked
+        for asked in range(1000):  # noqa: B007 (counts how far it came)
+            call(HttpRequest("POST", "/predict"))
+        return Verification(1000, ())
+
+    terminal.stop_at = lambda: asked == 3
+    with pytest.raises(RolloutRejected, match="interrupted"):
+        terminal.engine().deploy(V1, many)
+    assert asked == 3
 
 
 def test_no_traffic_holds_the_canary_where_it_is(live: Terminal) -> None:

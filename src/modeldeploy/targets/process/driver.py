@@ -74,7 +74,10 @@ class ProcessTarget:
             from modeldeploy.router import envoy
 
             listen = self._listen
-            return [envoy.finding(listen.envoy if listen else None), *self._check_address()]
+            found = [envoy.finding(listen.envoy if listen else None), *self._check_address()]
+            if squatted := self._layout.squatted:
+                found.append(Finding("sockets", Level.ERROR, squatted.message, squatted.hint or ""))
+            return found
 
     def observe(self) -> Observed:
         with only_ours(self._name):
@@ -95,6 +98,8 @@ class ProcessTarget:
             self._wake(must_start=before is None)
 
     def set_traffic(self, traffic: Traffic) -> None:
+        if not traffic.weights and not self._layout.desired.exists():
+            return  # a way back from a first rollout that made nothing
         with only_ours(self._name), self._changing() as found:
             for revision in {*traffic.weights, *traffic.fallback, *filter(None, [traffic.stable])}:
                 _insist_on(found, revision, share=traffic.weight(revision))

@@ -102,6 +102,18 @@ class Layout:
         return Path("/tmp") / f"mdeploy-{os.geteuid()}" / name  # noqa: S108 (owner and mode are checked)
 
     @property
+    def squatted(self) -> TargetRefused | None:
+        """Why the socket folder, which may be in /tmp, must not be used; None if it is ours or not there."""
+        try:
+            for folder in (self.sockets.parent, self.sockets):
+                _insist_on_own(folder)
+        except FileNotFoundError:
+            return None
+        except TargetRefused as error:
+            return error
+        return None
+
+    @property
     def admin(self) -> Path:
         """Envoy's admin socket."""
         return self.sockets / "admin.sock"
@@ -113,10 +125,8 @@ class Layout:
     def make(self) -> None:
         """Make the folders. Raises `TargetRefused` if somebody else has the socket folder."""
         for folder in (self.root, self.revisions, self.envoy):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (self.sockets.parent, self.sockets):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _insist_on_own(folder)
+            files.private(folder)
+        make_socket_folder(self.sockets)
 
     def clear(self) -> None:
         """Remove everything but the journals, `desired` and its lock last; then empty folders."""
@@ -172,7 +182,7 @@ class RevisionLayout:
 
     def make(self) -> None:
         for folder in (self.root, self.log, self.work):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.private(folder)
 
     def remove(self) -> None:
         """Make the revision unknown in one act, then remove its files."""
@@ -188,7 +198,16 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def make_socket_folder(folder: Path) -> None:
+    """Make it, if need be. Raises `TargetRefused` if it, or the folder that it is in, is somebody else's."""
+    for each in (folder.parent, folder):
+        with suppress(FileExistsError):  # no folder at all: refused below
+            files.private(each)
+        _insist_on_own(each)
+
+
 def _insist_on_own(folder: Path) -> None:
+    """Raises `TargetRefused` for a folder that is not this user's alone, or a link in its place."""
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise TargetRefused(

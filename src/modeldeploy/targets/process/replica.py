@@ -12,7 +12,7 @@ from enum import Enum
 
 from modeldeploy.targets.process import logs
 from modeldeploy.targets.process.crashes import Crashes
-from modeldeploy.targets.process.layout import RevisionLayout
+from modeldeploy.targets.process.layout import RevisionLayout, make_socket_folder
 from modeldeploy.targets.process.lifeline import Command, Lifeline
 from modeldeploy.targets.process.probe import Answer, Probe
 
@@ -98,7 +98,7 @@ class Replica:
         return False
 
     def _start(self, now: float, command: Command) -> None:
-        self.socket.parent.mkdir(mode=0o700, exist_ok=True)  # in case somebody tidied up in /tmp
+        make_socket_folder(self.socket.parent)  # in case somebody tidied up in /tmp
         self.socket.unlink(missing_ok=True)
         self._program.start(command, log=self.log, cwd=self._work)
         self.phase, self._probe_at, self._silent_since = Phase.STARTING, now, None

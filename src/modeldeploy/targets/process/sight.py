@@ -6,6 +6,8 @@ revision is called ready on its word alone: each ready worker's lock must be hel
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from modeldeploy.targets.process import locks, records
 from modeldeploy.targets.process.layout import Layout
 from modeldeploy.targets.process.records import Desired, Listen, Report, RevisionReport, Stored
 
+_DEAF_AFTER = 10.0
 _RUNS = {RevisionState.READY, RevisionState.DEGRADED}
 
 
@@ -101,8 +104,10 @@ def look(layout: Layout) -> Sight | None:
 def observe(sight: Sight, router: Router, listen: Listen | None, name: str) -> Observed:
     """All that can be told of the target of that name. ``listen`` is what the project file says."""
     revisions = tuple(sight.status(one) for one in sight.stored)
-    up = router.live()
+    squatted = sight.layout.squatted
+    up = squatted is None and router.live()
     traffic, notes = _traffic(sight, router) if up else (_last_traffic(sight), [])
+    notes += [squatted.message] if squatted else []
     return Observed(
         up=up,
         endpoint=sight.desired.listen.endpoint,
@@ -146,7 +151,7 @@ def _supervision(sight: Sight, name: str, *, up: bool) -> list[str]:
         renew = f"end it (kill {pid}: users are served on), then: mdeploy up {name}"
         return [*report.trouble, f"the supervisor runs mdeploy {report.version}; {renew}"]
     if sight.supervised:
-        return [*report.trouble]
+        return [*report.trouble] or _deafness(sight)
     if sight.desired.destroy:
         return [f"its removal was interrupted; 'mdeploy destroy {name}' goes on with it"]
     if up:
@@ -154,6 +159,20 @@ def _supervision(sight: Sight, name: str, *, up: bool) -> list[str]:
     else:
         gone = "nothing runs, after a restart of the machine perhaps"
     return [f"{gone}; 'mdeploy up {name}' brings it back"]
+
+
+def _deafness(sight: Sight) -> list[str]:
+    """A supervisor that lives and takes nothing up: stopped by a signal, or hung."""
+    applied = sight.report.applied
+    if applied and applied[0] == sight.desired.generation:
+        return []
+    with suppress(OSError):
+        asked = time.time() - sight.layout.desired.stat().st_mtime
+        if asked > _DEAF_AFTER:
+            pid = locks.pid_in(sight.layout.active_lock)
+            remedy = f"end it (kill -9 {pid}), and its standby takes over; users are served on"
+            return [f"the supervisor has not taken up what was asked of it {asked:.0f} s ago: {remedy}"]
+    return []
 
 
 def ready_sockets(sight: Sight, revision: RevisionId) -> list[Path]:

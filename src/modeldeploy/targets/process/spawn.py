@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from modeldeploy import files
 from modeldeploy.errors import TargetUnavailable
 from modeldeploy.targets.process import logs
 from modeldeploy.targets.process.layout import Layout
@@ -26,7 +27,7 @@ def spawn(layout: Layout, program: Sequence[str] = SUPERVISOR) -> None:
 
     command = [sys.executable, *program, str(layout.root), "--detach"]
     try:
-        with layout.supervisor_log.open("ab") as log:
+        with files.appending(layout.supervisor_log) as log:
             subprocess.run(
                 command,
                 env={**supervisor_environment(), "MDEPLOY_HOME": str(layout.home)},

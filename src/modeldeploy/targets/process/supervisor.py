@@ -10,6 +10,7 @@ shutdown each gets its own SIGTERM, and nothing is started again in between. `md
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -252,6 +253,7 @@ class Supervisor:
 
 def main(arguments: list[str], provisioning: Provisioning | None = None) -> int:
     """Supervise the target whose folder is the first argument; stand by while another process does."""
+    os.umask(0o077)  # logs, reports, and what services write: this user's, whatever the terminal's mask was
     if pair.DETACH in arguments:
         pair.detach()
     layout = Layout(Path(arguments[0]))
