@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import PROJECT, Type
+from needs import lack
 
 BASH = """
 eval "$(mdeploy completion bash)"
@@ -41,7 +42,7 @@ def environ(tmp_path: Path, project: Path) -> dict[str, str]:
 
 def run(shell: str, script: str, environ: dict[str, str]) -> list[str]:
     if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
+        lack(shell)
     done = subprocess.run(
         [shell, "-c", script], env=environ, capture_output=True, text=True, timeout=60, check=False
     )
