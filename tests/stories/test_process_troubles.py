@@ -292,3 +292,19 @@ def test_logs_follow_a_revision_to_its_end(stage: Scene) -> None:
 def runs(pid: int) -> bool:
     shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return bool(shown.stdout.strip()) and not shown.stdout.strip().startswith("Z")
+
+
+def test_a_supervisor_that_hangs_is_told_with_what_to_do_and_the_standby_does_it(stage: Scene) -> None:
+    good = stage.spec("1.0.0")
+    stage.run(good)
+    stage.until(lambda seen: seen.up, "up")
+    active, _ = stage.until_paired()
+    os.kill(active, signal.SIGSTOP)
+    stage.target.set_traffic(all_to(good))
+    asked = time.time() - 60
+    for path in (stage.layout.desired, stage.layout.active_lock):
+        os.utime(path, (asked, asked))
+    notes = stage.target.observe().notes
+    assert any(f"kill -9 {active}" in note for note in notes), notes
+    os.kill(active, signal.SIGKILL)
+    stage.until(lambda seen: seen.traffic == all_to(good) and not seen.notes, "taken over")

@@ -13,6 +13,7 @@ from modeldeploy import files
 from modeldeploy.errors import LockHeld
 from modeldeploy.model import Holder
 from modeldeploy.store import FolderStore
+from mounts import read_only
 
 HOLDER = Holder("ada@laptop", 4711, "mdeploy deploy local", 1000.0)
 
@@ -50,3 +51,11 @@ def test_files_of_other_names_are_no_journals(tmp_path: Path) -> None:
     for name in ("notes.jsonl", "000001-17.jsonl.bak", ".jsonl", "copy of 000001-17.jsonl"):
         (tmp_path / name).touch()
     assert store.rollouts() == ["000001-17"]
+
+
+def test_who_holds_the_lock_is_told_on_a_disk_that_has_become_read_only(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "rollouts")
+    with store.lock(HOLDER), read_only(tmp_path / "rollouts"):
+        assert store.holder() == HOLDER
+    with read_only(tmp_path / "rollouts"):
+        assert store.holder() is None

@@ -26,7 +26,9 @@ def asking_to_stop(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
         asked = True
         tell("Interrupted: stopping where it is safe. Ctrl-C again stops at once.")
 
-    former = {number: signal.signal(number, handle) for number in _SIGNALS}
+    # What was ignored when we were started stays so: that is what nohup asks for.
+    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    former = {number: signal.signal(number, handle) for number in heard}
     try:
         yield lambda: asked
     finally:

@@ -107,3 +107,8 @@ def test_counts_as_semantic_versioning_does(version: str, part: Part, following:
 def test_does_not_guess(version: str) -> None:
     with pytest.raises(ConfigError, match="cannot tell which version follows"):
         next_version(version)
+
+
+def test_a_part_that_is_none_is_refused_rather_than_taken_for_another() -> None:
+    with pytest.raises(ConfigError, match="expected major, minor, patch"):
+        next_version("1.2.3", "micro")  # type: ignore[arg-type]  # what a Python user may write

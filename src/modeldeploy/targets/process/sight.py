@@ -167,7 +167,9 @@ def _deafness(sight: Sight) -> list[str]:
     if applied and applied[0] == sight.desired.generation:
         return []
     with suppress(OSError):
-        asked = time.time() - sight.layout.desired.stat().st_mtime
+        # Also not before it came to work: one that has just taken over needs its moment.
+        since = (sight.layout.desired, sight.layout.active_lock)
+        asked = time.time() - max(path.stat().st_mtime for path in since)
         if asked > _DEAF_AFTER:
             pid = locks.pid_in(sight.layout.active_lock)
             remedy = f"end it (kill -9 {pid}), and its standby takes over; users are served on"
