@@ -62,7 +62,8 @@ class Lab:
         """What a person does: resume, and where that finds nothing begun, the same command again."""
         target = points.wrap(AnnouncedTarget(world))
         ended = self.scenario.resume(target, world.clock)
-        newest = journals.latest(AnnouncedTarget(world).store)
+        store = AnnouncedTarget(world).store
+        newest = journals.read(store, store.rollouts()[-1]) if store.rollouts() else None
         if ended == "unchanged" and not (newest and newest.outcome == wanted):
             ended = self.scenario.command(target, world.clock)
         return ended

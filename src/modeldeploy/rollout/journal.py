@@ -140,12 +140,6 @@ def read(store: RolloutStore, rollout: str) -> Entry:
     return entry
 
 
-def latest(store: RolloutStore) -> Entry | None:
-    """The newest rollout, over or not; None where there never was one."""
-    names = store.rollouts()
-    return read(store, names[-1]) if names else None
-
-
 def unfinished(store: RolloutStore) -> Entry | None:
     """The rollout that began and did not end; None if the newest one is over."""
     names = store.rollouts()
