@@ -239,7 +239,7 @@ class Engine:
         self._back(journal, plan, failure.message, "rejected", log)
         raise RolloutRejected(
             f"{failure.message}; {self._where_traffic_is()}",
-            hint="mend the model or the gate, then: mdeploy build && mdeploy deploy",
+            hint="mend the model or the gate, then: mdeploy build --bump patch && mdeploy deploy",
             details=failure.details | _measures_of(failure) | {"log": list(log[-SHOWN_LINES:])},
         ) from failure
 
