@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import subprocess
 import tempfile
 import time
@@ -12,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from modeldeploy.bundle.asking import ask
 from modeldeploy.bundle.environment import Environment
 from modeldeploy.bundle.golden import Call
 from modeldeploy.bundle.launch import command
 from modeldeploy.errors import BundleError
 from modeldeploy.events import Emit
-from modeldeploy.model import HttpRequest, HttpResponse
+from modeldeploy.model import HttpRequest
 
 READY_SECONDS = 120.0
 _STOP_SECONDS = 10.0
@@ -48,7 +47,7 @@ def running(bundle: Path, *, emit: Emit, env: Mapping[str, str] | None = None) -
             )
             try:
                 _await_ready(worker, place, log)
-                yield lambda request: _send(place, request)
+                yield lambda request: ask(place, request)
             finally:
                 _stop(worker)
 
@@ -60,7 +59,7 @@ def _await_ready(worker: subprocess.Popen[bytes], place: Path, log: IO[bytes]) -
         if worker.poll() is not None:
             raise _not_ready(f"its worker ended with code {worker.returncode}", log)
         try:
-            answer = _send(place, HttpRequest("GET", "/readyz", timeout=5.0))
+            answer = ask(place, HttpRequest("GET", "/readyz", timeout=5.0))
         except OSError:
             time.sleep(_PAUSE)
             continue
@@ -79,25 +78,6 @@ def _not_ready(reason: str, log: IO[bytes]) -> BundleError:
         hint="its last lines are above; put the service right and build it again",
         details={"output": lines},
     )
-
-
-def _send(place: Path, request: HttpRequest) -> HttpResponse:
-    """One request on a connection of its own. Raises OSError where nobody answers."""
-    from http.client import HTTPConnection, HTTPException  # 20 ms that no quick command needs
-
-    connection = HTTPConnection("bundle", timeout=request.timeout)
-    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.sock.settimeout(request.timeout)
-        connection.sock.connect(os.fspath(place))
-        connection.request(request.method, request.path, request.body or None, dict(request.headers))
-        answer = connection.getresponse()
-        headers = {name.lower(): value for name, value in answer.getheaders()}
-        return HttpResponse(answer.status, answer.read(), headers)
-    except HTTPException as error:
-        raise ConnectionError(f"the worker broke off its answer: {error}") from error
-    finally:
-        connection.close()
 
 
 def _stop(worker: subprocess.Popen[bytes]) -> None:
