@@ -4,7 +4,10 @@
 
     ModelDeployError            1
       ConfigError               3   the project file, an option's value
-      BundleError               4   the model, the lock, the bundle, the registry
+      BundleError               4   the model, the lock, the bundle, the image
+        RegistryError               the place where bundles are kept
+          RegistryUnavailable       did not answer: trying again may help
+          RegistryRefused           answered no, or nonsense: trying again will not help
       PreflightError            5   something this machine or target lacks
       TargetError               6
         TargetUnavailable           did not answer: trying again may help
@@ -57,6 +60,18 @@ class BundleError(ModelDeployError):
     """The model, its lock, its bundle or its place in the registry is not usable."""
 
     exit_code = 4
+
+
+class RegistryError(BundleError):
+    """The place where bundles are kept could not do what was asked of it."""
+
+
+class RegistryUnavailable(RegistryError):
+    """The registry did not answer, or said that it is busy, several times in a row."""
+
+
+class RegistryRefused(RegistryError):
+    """The registry answered no, does not have what was asked for, or its content is not what it says."""
 
 
 class PreflightError(ModelDeployError):
