@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +11,7 @@ from typing import Any
 
 from modeldeploy.config import durations
 from modeldeploy.config.names import DURATION, NAME_RULE, PROCESS
+from modeldeploy.config.overlay import NOT_OVERLAID, TABLE
 from modeldeploy.config.schema import PLUGIN, ProjectFile
 
 Node = Mapping[str, Any]
@@ -27,6 +29,10 @@ _FORM_WORDS: Mapping[type, str] = {
     list: "a list",
     dict: "a table",
 }
+_OVERLAY = "Overlay"
+"""Begins the names of definitions for the tables of an environment."""
+NAMED = ("policy", "targets", TABLE)
+"""Tables of tables, whose names are the user's."""
 # Which of the forms in a `oneOf` each tag of a target means.
 _FORMS = {PROCESS: 0, PLUGIN: 1}
 
@@ -38,8 +44,39 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "mdeploy project file",
-        **schema,
+        **_with_overlays(schema),
     }
+
+
+def _with_overlays(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema, with the tables of an environment: the same ones, of which every key may be left out."""
+    own = {key: value for key, value in schema["properties"].items() if key not in NOT_OVERLAID}
+    partial = {f"{_OVERLAY}{name}": _partial(node) for name, node in schema["$defs"].items()}
+    overlay = {"type": "object", "additionalProperties": False, "properties": _partial(own)}
+    environments = {
+        **schema["properties"][TABLE],
+        "additionalProperties": {"$ref": f"#/$defs/{_OVERLAY}ProjectFile"},
+    }
+    return {
+        **schema,
+        "properties": {**schema["properties"], TABLE: environments},
+        "$defs": {**schema["$defs"], **partial, f"{_OVERLAY}ProjectFile": overlay},
+    }
+
+
+def _partial(node: Any) -> Any:
+    """The same, without anything that must be there; values that replace others are as they were."""
+    if isinstance(node, list):
+        return [_partial(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {key: _partial(value) for key, value in node.items() if key not in ("required", "default")}
+    if isinstance(kept.get("$ref"), str):
+        kept["$ref"] = kept["$ref"].replace("#/$defs/", f"#/$defs/{_OVERLAY}")
+    if "oneOf" in kept:
+        kept["anyOf"] = kept.pop("oneOf")
+        kept.pop("discriminator", None)
+    return kept
 
 
 def _tidy(node: Any) -> Any:
@@ -115,7 +152,7 @@ def _of_type(form: str, node: Node) -> str:
     if form in ("integer", "number"):
         return _number(node)
     if form == "array":
-        return f"a list in brackets, each {expected(node['items'])}"
+        return f"a list in brackets, each {expected(_resolved(node['items'], PROCESS))}"
     if node.get("required"):
         return f"a table with {' and '.join(node['required'])}"
     return _KINDS.get(form, "a value")
@@ -148,7 +185,7 @@ def example(node: Node) -> str:
 def toml(value: object) -> str:
     """A value as TOML on one line: text, numbers, booleans, lists and tables of them."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{_toml_key(key)} = {toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(toml(item) for item in value) + "]"
     if isinstance(value, float):
@@ -156,29 +193,34 @@ def toml(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
+
+
 @dataclass(frozen=True)
 class Key:
     """One key of the project file."""
 
     path: tuple[str, ...]
-    """Keys from the top; ``NAME`` stands for a target's own name."""
+    """Keys from the top; ``NAME`` stands for the user's own name of a target, say."""
     node: Node
     required: bool
 
     @property
     def is_table(self) -> bool:
         """True for a table with keys of its own that are described too."""
-        return "properties" in self.node or "oneOf" in self.node or self.path == ("targets",)
+        return "properties" in self.node or "oneOf" in self.node or self.path[:-1] == ()
 
 
 def every_key(path: tuple[str, ...] = (), *, form: str = PROCESS) -> Iterator[Key]:
     """All keys below this table, depth first, in the order of the schema."""
-    table = at(
-        ("targets", "name", *path[2:]) if path[:1] == ("targets",) and len(path) > 1 else path, form=form
-    )
-    if path == ("targets",):
-        yield from every_key(("targets", "NAME"), form=form)
+    if len(path) == 1 and path[0] in NAMED:
+        yield from every_key((*path, "NAME"), form=form)
         return
+    named = len(path) > 1 and path[0] in NAMED
+    if named and path[0] == TABLE:
+        return  # its keys are those of all the other tables
+    table = at((path[0], "name", *path[2:]) if named else path, form=form)
     for name in table.get("properties", {}):
         key = Key((*path, name), _step_resolved(table, name, form), name in table.get("required", ()))
         yield key

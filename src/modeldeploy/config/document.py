@@ -13,6 +13,7 @@ from pathlib import Path
 
 from modeldeploy.config import describe
 from modeldeploy.config.describe import Key
+from modeldeploy.config.overlay import TABLE
 
 PAGE = "project-file.md"
 SCHEMA = "modeldeploy.schema.json"
@@ -45,7 +46,42 @@ A package that registers a driver under the entry point group `modeldeploy.targe
 `replicas`, `env`, `rollout` and `rollout.gates` are as above; all other keys go to that driver, which checks
 them itself.
 """
+_ENVIRONMENTS = """\
+## `[env.NAME]`
+
+What is different in an environment: the same tables as above, `project` excepted, with only the keys that
+differ. `--env NAME`, or the variable `MDEPLOY_ENV`, lays them over the others: tables are merged key by key,
+everything else, lists too, is replaced. A file `modeldeploy.NAME.toml` beside the project file does the same;
+where both say something, the file holds. Keys are checked in every environment, values in the chosen one.
+[How to use environments](../how-to/use-environments.md).
+
+```toml
+[env.production.targets.local]
+replicas = 4
+```
+
+## `${VARIABLE}`
+
+In text, `${NAME}` stands for the value of an environment variable, `${NAME:-text}` for that text where the
+variable is not set or empty, and `$${` for the characters `${` themselves. Keys are never looked through. A
+variable that is not set is an error, with the file, the line and what to export.
+
+## `secret:...`
+
+In `targets.NAME.env`, `registry.username`, `registry.password` and `signing.key`, text that begins with
+`secret:` is a reference: `secret:env:NAME`, `secret:file:PATH`, `secret:keyring:SERVICE/USER`, or the kind of
+another package. It is looked up at the last moment.
+[How to keep secrets out](../how-to/keep-secrets-out.md).
+"""
 _PROSE = {
+    (
+        "policy",
+        "NAME",
+    ): "NAME is a target's. `mdeploy promote` and `mdeploy deploy` to it refuse what the policy does not let "
+    "in, each unmet requirement with the command that meets it. `mdeploy rollback` never asks.",
+    ("image",): '`run` needs an engine; `packages` needs `base = "debian"` or an engine.',
+    ("registry",): "User and password of an OCI registry may stay out of the file: Docker's configuration "
+    "(`docker login`) and its credential helpers are asked.",
     ("targets", "NAME"): "NAME is yours: at most 63 lowercase letters, digits and dashes, beginning with a "
     "letter. `mdeploy deploy NAME` uses it.",
     (
@@ -60,20 +96,20 @@ _PROSE = {
 
 def page() -> str:
     """The reference page, in Markdown."""
-    tables = [((name,), key) for name, key in _tables() if name]
-    parts = [_HEAD, *(_section(key) for _, key in tables), _PLUGIN]
+    parts = [_HEAD, *(_section(key) for key in _tables()), _PLUGIN, _ENVIRONMENTS]
     return "\n".join(parts)
 
 
-def _tables() -> list[tuple[str, Key]]:
-    every = list(describe.every_key())
-    named = Key(("targets", "NAME"), describe.at(("targets", "name")), required=False)
-    tables: list[tuple[str, Key]] = []
-    for key in every:
-        if key.path == ("targets",):
-            tables.append(("targets", named))
+def _tables() -> list[Key]:
+    tables: list[Key] = []
+    for key in describe.every_key():
+        if key.path == (TABLE,):
+            continue  # its keys are those of all the others: said at the end
+        if key.path[-1] in describe.NAMED and len(key.path) == 1:
+            named = describe.at((*key.path, "name"))
+            tables.append(Key((*key.path, "NAME"), named, required=False))
         elif key.is_table:
-            tables.append((key.path[-1], key))
+            tables.append(key)
     return tables
 
 
@@ -81,18 +117,28 @@ def _section(table: Key) -> str:
     intro = str(table.node.get("description", ""))
     prose = _PROSE.get(table.path)
     rows = [_row(key) for key in describe.every_key(table.path) if key.path[:-1] == table.path]
+    head = [
+        f"## `[{'.'.join(table.path)}]`",
+        "",
+        *([intro, ""] if intro else []),
+        *([prose, ""] if prose else []),
+    ]
+    if not rows:
+        return "\n".join([*head, "```toml", *_as_lines(table), "```", ""])
     return "\n".join(
         [
-            f"## `[{'.'.join(table.path)}]`",
-            "",
-            *([intro, ""] if intro else []),
-            *([prose, ""] if prose else []),
+            *head,
             "| key | what it is | expected | without it | example |",
             "|---|---|---|---|---|",
             *rows,
             "",
         ]
     )
+
+
+def _as_lines(table: Key) -> list[str]:
+    values = table.node["examples"][0]
+    return [f"[{table.path[-1]}]", *(f"{key} = {describe.toml(value)}" for key, value in values.items())]
 
 
 def _row(key: Key) -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from modeldeploy.config import names, values
+from modeldeploy.config import names, places, secrets, values
+from modeldeploy.config.positions import KeyPath
 from modeldeploy.config.problems import Problem
 
 _FILE = "a file"
 _FOLDER = "a folder"
 _BROKEN = "a link to a file that is not there"
 _ABSENT = "not there"
+_MOST_FILES = 20_000
 
 
 def check(root: Path, content: Mapping[str, Any], may_be_missing: Collection[str] = ()) -> list[Problem]:
@@ -24,6 +28,8 @@ def check(root: Path, content: Mapping[str, Any], may_be_missing: Collection[str
         *_file(root, content, "golden", missing_allowed="model.golden" in may_be_missing),
         *_own_service(root, content),
         *_envoys(root, content),
+        *_public_files(root, content),
+        *_secrets_in_the_bundle(root, content),
     ]
 
 
@@ -82,6 +88,65 @@ def _envoys(root: Path, content: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(at, f"there is no file {envoy}", "the path to an Envoy program")
         elif not os.access(root / envoy, os.X_OK):
             yield Problem(at, f"{envoy} may not be run", f"a program (chmod +x '{envoy}' makes it one)")
+
+
+def _public_files(root: Path, content: Mapping[str, Any]) -> Iterator[Problem]:
+    """Certificates and public keys, which everybody needs who works on the project."""
+    ca = _text(content, "registry", "ca")
+    keys = _table(content, "signing").get("public_keys")
+    named: list[tuple[tuple[str | int, ...], str, str]] = (
+        [(("registry", "ca"), ca, "a certificate")] if ca else []
+    )
+    for index, key in enumerate(keys if isinstance(keys, list) else ()):
+        if isinstance(key, str) and not places.is_reference(key):
+            named.append((("signing", "public_keys", index), key, "a public key"))
+    for at, name, what in named:
+        if name.isprintable() and _kind(root / name) != _FILE:
+            yield Problem(at, f"there is no file {name}", f"a file with {what} as PEM")
+
+
+def _secrets_in_the_bundle(root: Path, content: Mapping[str, Any]) -> Iterator[Problem]:
+    """Files with secrets that a pattern of `build.include` would put into every bundle."""
+    build = _table(content, "build")
+    included, excluded = (_matching(root, build.get(key)) for key in ("include", "exclude"))
+    for at, path in _secret_files(root, content):
+        real = _real(path)
+        if real in included and real not in excluded:
+            yield Problem(at, "build.include puts this file into every bundle", "a file outside the bundle")
+
+
+def _secret_files(root: Path, content: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Path]]:
+    named: dict[KeyPath, str] = {
+        ("registry", key): _text(content, "registry", key) for key in ("username", "password")
+    }
+    for name, target in _table(content, "targets").items():
+        env = target.get("env") if isinstance(target, dict) else None
+        for variable, value in env.items() if isinstance(env, dict) else ():
+            named["targets", name, "env", variable] = value if isinstance(value, str) else ""
+    key = _text(content, "signing", "key")
+    if key and key.isprintable() and not places.is_reference(key):
+        yield ("signing", "key"), root / key
+    for at, text in {**named, ("signing", "key"): key}.items():
+        path = secrets.file_of(text, root)
+        if path and text.isprintable():
+            yield at, path
+
+
+def _matching(root: Path, patterns: object) -> set[Path]:
+    found: set[Path] = set()
+    for pattern in patterns if isinstance(patterns, list) else ():
+        if isinstance(pattern, str) and not values.outside(pattern):
+            with suppress(OSError, ValueError, NotImplementedError):
+                for path in itertools.islice(root.glob(pattern), _MOST_FILES):
+                    found.update(map(_real, path.rglob("*") if path.is_dir() else [path]))
+    return found
+
+
+def _real(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path
 
 
 def _kind(path: Path) -> str:

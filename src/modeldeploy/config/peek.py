@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modeldeploy.config import source
+from modeldeploy.config import interpolate, overlay, source
 from modeldeploy.config.names import COMMON_KEYS, NAME, NAME_RULE, PROCESS, closest, matches
+from modeldeploy.config.overlay import Overlaid
+from modeldeploy.config.settings import RegistrySettings, registry
 from modeldeploy.config.source import Source
 from modeldeploy.errors import ConfigError
 
@@ -29,27 +31,42 @@ class Address:
     """Paths to programs are made absolute. May hold a third-party driver's secrets: not in ``repr``."""
 
 
-def peek(folder: Path, target: str | None = None) -> Address:
+def peek(folder: Path, target: str | None = None, *, env: str | None = None) -> Address:
     """The address of a target; of the only one, where ``target`` is None.
 
-    Tolerates every mistake in the file that does not touch this target's address. Raises `ConfigError`.
+    ``env`` is the environment to lay over the file; otherwise ``MDEPLOY_ENV`` says so. Tolerates every
+    mistake in the file that does not touch this target's address. Raises `ConfigError`.
     """
     file = source.read(folder)
-    return address(file, _tolerant(file, target), target)
+    overlaid = _overlaid(file, target, env)
+    name = choose(file, list(_table(overlaid.values.get("targets"))), target)
+    own = [key for key in _table(overlaid.values["targets"][name]) if key not in COMMON_KEYS]
+    wanted = [("targets", name, key) for key in ("driver", *own)]
+    return address(file, _filled(overlaid, ("project", "name"), *wanted), name)
 
 
-def target_names(folder: Path) -> list[str]:
+def peek_registry(folder: Path, *, env: str | None = None) -> RegistrySettings:
+    """Where the project keeps its bundles, as tolerantly as `peek`. Raises `ConfigError`."""
+    file = source.read(folder)
+    overlaid = _overlaid(file, None, env)
+    return registry(_table(_filled(overlaid, ("registry",)).get("registry")), file.path.parent)
+
+
+def project_name(folder: Path) -> str:
+    """The name of the project, and so of its repository. Raises `ConfigError`."""
+    file = source.read(folder)
+    return _name(file, _filled(_overlaid(file, None, ""), ("project", "name")))
+
+
+def target_names(folder: Path, *, env: str | None = None) -> list[str]:
     """Names of the project's targets, in the order of the file. Raises `ConfigError`."""
-    return [
-        name for name in _table(_tolerant(source.read(folder), None).get("targets")) if matches(NAME, name)
-    ]
+    values = _overlaid(source.read(folder), None, env).values
+    return [name for name in _table(values.get("targets")) if matches(NAME, name)]
 
 
 def address(file: Source, values: Mapping[str, Any], target: str | None) -> Address:
     """The address of a target, from the values of its project file. Raises `ConfigError`."""
-    project = _table(values.get("project")).get("name")
-    if not isinstance(project, str) or not matches(NAME, project):
-        raise ConfigError(f"{file.shown}: project.name: missing or not a name; expected {NAME_RULE}")
+    project = _name(file, values)
     targets = _table(values.get("targets"))
     name = choose(file, list(targets), target)
     options = dict(_table(targets[name]))
@@ -97,14 +114,39 @@ def _table(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _tolerant(file: Source, target: str | None) -> dict[str, Any]:
-    """The values of the file; where its syntax is broken, those of its tables that are not."""
-    try:
-        return source.parse(file)
-    except ConfigError:
-        from modeldeploy.config.salvage import salvage
+def _name(file: Source, values: Mapping[str, Any]) -> str:
+    project = _table(values.get("project")).get("name")
+    if not isinstance(project, str) or not matches(NAME, project):
+        raise ConfigError(f"{file.shown}: project.name: missing or not a name; expected {NAME_RULE}")
+    return project
 
-        salvaged = salvage(file, target)
-        if salvaged is None:
-            raise
-        return salvaged
+
+def _overlaid(file: Source, target: str | None, env: str | None) -> Overlaid:
+    """The file and its environment; where the syntax of one is broken, those of its tables that are not."""
+
+    def tolerant(text: Source) -> dict[str, Any]:
+        try:
+            return source.parse(text)
+        except ConfigError:
+            from modeldeploy.config.salvage import salvage
+
+            salvaged = salvage(text, target, overlay.chosen(env))
+            if salvaged is None:
+                raise
+            return salvaged
+
+    return overlay.lay(file, tolerant(file), env, tolerant)
+
+
+def _filled(overlaid: Overlaid, *paths: tuple[str, ...]) -> dict[str, Any]:
+    """What stands at these paths, its variables filled in."""
+    expanded = interpolate.Expanded()
+    values: dict[str, Any] = expanded.expand(interpolate.picked(overlaid.values, *paths))
+    if expanded.faults:
+        fault = expanded.faults[0]
+        place = overlaid.place(fault.key)
+        key = ".".join(str(part) for part in place.key)
+        raise ConfigError(
+            f"{place.file}:{place.line}: {key}: {fault.reason}", hint=interpolate.hint(expanded.faults)
+        )
+    return values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 
 from modeldeploy.config import describe
 from modeldeploy.config.names import PROCESS, closest
-from modeldeploy.config.positions import KeyPath, Positions
+from modeldeploy.config.overlay import Place
+from modeldeploy.config.positions import KeyPath
 from modeldeploy.config.schema import PLUGIN, ProcessTargetTable
 from modeldeploy.config.values import REFUSED
 from modeldeploy.errors import ConfigError
@@ -22,6 +23,7 @@ _KEY_MARK = "[key]"
 _LONGEST_SHOWN = 60
 MOST_TOLD = 50
 """Problems that are told at once; a file of that many others is not one that somebody would mend by hand."""
+_MAY_BE_SECRET = {("registry", "username"), ("registry", "password"), ("signing", "key")}
 _TARGET_KEYS = {(name,) for name in ProcessTargetTable.model_fields}
 
 
@@ -44,15 +46,17 @@ class Problem:
         return "; ".join(parts)
 
 
-def error(problems: Sequence[Problem], file: str, positions: Positions, *, untold: int = 0) -> ConfigError:
-    """All problems as one error, in the order of the file; ``untold`` more are only counted."""
+def error(
+    problems: Sequence[Problem], file: str, place: Callable[[KeyPath], Place], *, untold: int = 0
+) -> ConfigError:
+    """All problems as one error, in the order of the files; ``untold`` more are only counted."""
     placed = sorted(
-        ((positions.line(problem.key), problem) for problem in problems), key=lambda pair: pair[0]
+        ((place(problem.key), problem) for problem in problems),
+        key=lambda pair: (pair[0].file != file, pair[0].file, pair[0].line),
     )
-    lines = [f"{file}:{line}: {dotted(problem.key)}: {problem.sentence()}" for line, problem in placed]
+    lines = [f"{at.file}:{at.line}: {dotted(at.key)}: {problem.sentence()}" for at, problem in placed]
     details = [
-        {**asdict(problem), "file": file, "line": line, "key": dotted(problem.key)}
-        for line, problem in placed
+        {**asdict(problem), "file": at.file, "line": at.line, "key": dotted(at.key)} for at, problem in placed
     ]
     count = len(lines) + untold
     more = [f"and {untold} more"] if untold else []
@@ -76,12 +80,21 @@ def dotted(path: KeyPath) -> str:
     return text
 
 
-def explain(fault: ErrorDetails) -> Problem:
-    """One of pydantic's errors in the words of the project file."""
+def explain(fault: ErrorDetails, veiled: Collection[KeyPath] = ()) -> Problem:
+    """One of pydantic's errors in the words of the project file; ``veiled`` keys' values are not shown."""
+    problem = _explained(fault)
+    if problem.key not in veiled:
+        return problem
+    node = describe.at(problem.key, form=_place(fault)[1])
+    told = "what the environment variable gives is not what is needed here"
+    return Problem(problem.key, told, _expected_with_example(node))
+
+
+def _explained(fault: ErrorDetails) -> Problem:
     path, form, about_key = _place(fault)
     kind, node = fault["type"], describe.at(path, form=form)
     if kind == "extra_forbidden":
-        return _unknown_key(path, form)
+        return unknown_key(path, form)
     if kind == "missing":
         shown = describe.example(node)
         return Problem(path, "missing", describe.expected(node) + (f", such as {shown}" if shown else ""))
@@ -96,7 +109,7 @@ def explain(fault: ErrorDetails) -> Problem:
 def _place(fault: ErrorDetails) -> tuple[KeyPath, str, bool]:
     """The key path without pydantic's own marks; the target's form; whether the key itself is at fault."""
     path: KeyPath = tuple(fault["loc"])
-    about_key = path[-1:] == (_KEY_MARK,) and fault["type"] != "extra_forbidden"
+    about_key = path[-1:] == (_KEY_MARK,) and fault["type"] == REFUSED
     path = path[:-1] if about_key else path
     form = PROCESS
     if path[:1] == ("targets",) and len(path) > 2 and path[2] in (PROCESS, PLUGIN):
@@ -105,11 +118,12 @@ def _place(fault: ErrorDetails) -> tuple[KeyPath, str, bool]:
     return path, form, about_key
 
 
-def _unknown_key(path: KeyPath, form: str) -> Problem:
+def unknown_key(path: KeyPath, form: str, prefix: KeyPath = ()) -> Problem:
+    """A key that the schema does not know; ``prefix`` is where the whole table stands."""
     known = describe.keys(path[:-1], form=form)
     word = str(path[-1])
     return Problem(
-        path,
+        (*prefix, *path),
         "unknown key",
         f"one of {', '.join(sorted(known))}",
         closest(word, known, cutoff=0.7) or _elsewhere(path),
@@ -162,7 +176,7 @@ def _expected_with_example(node: Mapping[str, Any]) -> str:
 
 def _shown(path: KeyPath, value: object) -> str:
     """The value as the file has it; nothing for one that is, or may hold, a secret, or that is a table."""
-    if "env" in path or not isinstance(value, str | int | float):
+    if "env" in path or path[:2] in _MAY_BE_SECRET or not isinstance(value, str | int | float):
         return ""
     if isinstance(value, str) and re.search(r"://[^/\s]*@", value):
         return ""

@@ -13,11 +13,15 @@ from modeldeploy.errors import ConfigError
 _HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _HEADER_NAMES = re.compile(r"[ \t]*\[[ \t]*([\w-]+)(?:[ \t]*\.[ \t]*([\w-]+)(?:[ \t]*\.[ \t]*([\w-]+))?)?")
 
+_ELSEWHERE = frozenset({"model", "service", "build", "metadata", "image", "signing", "scan", "policy"})
+"""Tables that say nothing about where a target or the registry is."""
 
-def salvage(file: Source, target: str | None) -> dict[str, Any] | None:
+
+def salvage(file: Source, wanted: str | None, env: str | None = None) -> dict[str, Any] | None:
     """Puts together the tables that can be read by themselves.
 
-    None if one that may hold the address cannot, or if a key occurs twice.
+    None if one that may hold what is wanted (a target's address, in this environment) cannot, or if a key
+    occurs twice.
     """
     starts = [0, *(match.start() for match in _HEADER.finditer(file.text))]
     values: dict[str, Any] = {}
@@ -26,7 +30,7 @@ def salvage(file: Source, target: str | None) -> dict[str, Any] | None:
         try:
             parsed = source.parse(part)
         except ConfigError:
-            if _may_hold_address(part.text, target):
+            if _may_hold_address(part.text, wanted, env):
                 return None
             continue
         if not _merged(values, parsed):
@@ -44,7 +48,7 @@ def _merged(into: dict[str, Any], values: dict[str, Any]) -> bool:
     return True
 
 
-def _may_hold_address(part: str, target: str | None) -> bool:
+def _may_hold_address(part: str, target: str | None, env: str | None) -> bool:
     """False for a broken table that says nothing about where this target is."""
     header = _HEADER_NAMES.match(part)
     if header is None:
@@ -52,4 +56,6 @@ def _may_hold_address(part: str, target: str | None) -> bool:
     table, name, key = header.groups()
     if table == "targets" and name:
         return key not in COMMON_KEYS and target in (None, name)
-    return table not in ("model", "service", "build")
+    if table == "env" and name:
+        return name == env
+    return table not in _ELSEWHERE

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag
 
+from modeldeploy.config.forms import AnyPlatforms
 from modeldeploy.config.names import DRIVERS_GROUP, PROCESS, closest
+from modeldeploy.config.places import PLATFORMS
+from modeldeploy.config.shipping import ImageTable, PolicyTable, RegistryTable, ScanTable, SigningTable
+from modeldeploy.config.table import Table
 from modeldeploy.config.values import (
     Duration,
     Entrypoint,
+    Environments,
     Host,
     InsidePath,
+    License,
+    Metadata,
     Name,
     Pattern,
     Port,
@@ -32,14 +39,6 @@ from modeldeploy.model import Gates, Policy, Sealed
 
 PLUGIN = "plugin"
 """Tags the form of a target whose driver is not built in."""
-
-
-class Table(BaseModel):
-    """A table of the project file: unknown keys are refused, "8080" is no number, nothing changes later."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, defer_build=True, hide_input_in_errors=True
-    )
 
 
 class ProjectTable(Table):
@@ -84,6 +83,11 @@ class ModelTable(Table):
         description="How far an answer may be from its golden sample.",
         examples=[{"rtol": 1e-4, "atol": 1e-5}],
     )
+    license: License | None = Field(
+        default=None,
+        description="Licence of the model, as an SPDX expression; it is told by the bundle and the image.",
+        examples=["Apache-2.0", "MIT OR CC-BY-4.0"],
+    )
 
 
 class ServiceTable(Table):
@@ -118,6 +122,12 @@ class BuildTable(Table):
         default=(),
         description="Patterns of files to leave out of those.",
         examples=[["train.py", "test_*.py"]],
+    )
+    platforms: AnyPlatforms = Field(
+        default=PLATFORMS,
+        description="Platforms that images can be made for: every locked package must be there as a wheel "
+        "for each. `[]` asks for none, and no image can be made.",
+        examples=[["linux/amd64", "linux/arm64"]],
     )
 
 
@@ -316,6 +326,39 @@ class ProjectFile(Table):
     build: BuildTable = Field(
         default_factory=BuildTable, description="What goes into the bundle beside the model."
     )
+    metadata: Metadata = Field(
+        default_factory=dict,
+        description="What you want to be known of this model, in keys of your own: metrics, data set, "
+        "lineage. It is part of the bundle and of its digest.",
+        examples=[{"accuracy": 0.981, "dataset": "digits-2024-03"}],
+    )
+    image: ImageTable = Field(
+        default_factory=ImageTable,
+        description="How the bundle becomes an image: by mdeploy itself, without a daemon, unless you name "
+        "an engine.",
+    )
+    registry: RegistryTable = Field(
+        default_factory=RegistryTable,
+        description="Where bundles and images are kept for other machines. Without it, a folder of mdeploy's "
+        "home.",
+    )
+    signing: SigningTable = Field(
+        default_factory=SigningTable,
+        description="Who signs bundles and images, and whose signatures count.",
+    )
+    scan: ScanTable = Field(
+        default_factory=ScanTable,
+        description="How `mdeploy scan` looks for known vulnerabilities in the locked packages.",
+    )
+    policy: dict[Name, PolicyTable] = Field(
+        default_factory=dict,
+        description="What a bundle must have behind it before it may go to the target of that name.",
+    )
     targets: dict[Name, AnyTargetTable] = Field(
         default_factory=dict, description="Named places to run, each with its own table."
+    )
+    env: Environments = Field(
+        default_factory=dict,
+        description="What is different in an environment: tables that are laid over the ones above by "
+        "`--env NAME`.",
     )

@@ -39,13 +39,13 @@ def shown(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def read(folder: Path) -> Source:
-    """The project file in this folder, its line ends made LF.
+def read(folder: Path, name: str = PROJECT_FILE) -> Source:
+    """The project file in this folder, or another text beside it, its line ends made LF.
 
     Raises `ConfigError` for a file that is missing, no regular file, unreadable, over 1 MB, or not UTF-8.
     """
     try:
-        path = Path(folder).absolute() / PROJECT_FILE
+        path = Path(folder).absolute() / name
     except FileNotFoundError:
         raise ConfigError("the current folder is no longer there", hint="cd ~") from None
     try:

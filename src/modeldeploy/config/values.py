@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import json
+import math
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from modeldeploy.config import durations, names
+from modeldeploy.config import durations, names, places, secrets
 
 PATH_RULE = "a path inside the project's folder, relative to it, with forward slashes"
 PATTERN_RULE = "a file pattern inside the project's folder, relative to it, with forward slashes"
@@ -23,7 +25,8 @@ REQUIREMENT_RULE = "a requirement: a package, and the versions that will do"
 HOST_RULE = "an IP address of this machine"
 PORT_RULE = "a whole number from 1 to 65535"
 STEPS_RULE = "ascending whole numbers from 1 to 99"
-_LONGEST_PATH = 500
+LONGEST_PATH = 500
+_LARGEST_METADATA = 64_000
 REFUSED = "mdeploy"
 """The error type of `refuse`."""
 
@@ -51,7 +54,7 @@ def _version(value: str) -> str:
 
 
 def _entrypoint(value: str) -> str:
-    if not names.matches(names.ENTRYPOINT, value) or len(value) > _LONGEST_PATH:
+    if not names.matches(names.ENTRYPOINT, value) or len(value) > LONGEST_PATH:
         refuse("not an entry point")
     return value
 
@@ -68,7 +71,7 @@ def outside(path: str) -> str | None:
     That no link leads out is checked where the disk is looked at.
     """
     parts = PurePosixPath(path)
-    if not path.strip() or not path.isprintable() or len(path) > _LONGEST_PATH:
+    if not path.strip() or not path.isprintable() or len(path) > LONGEST_PATH:
         return "not a path"
     if "\\" in path:
         return "a backslash does not separate folders here"
@@ -146,7 +149,7 @@ def _host(value: str) -> str:
 
 
 def _program(value: str) -> str:
-    if not value.strip() or not value.isprintable() or value.startswith("~") or len(value) > _LONGEST_PATH:
+    if not value.strip() or not value.isprintable() or value.startswith("~") or len(value) > LONGEST_PATH:
         refuse("not a program; a path is absolute or relative to the project's folder")
     return value
 
@@ -159,7 +162,17 @@ def _variable(name: str) -> str:
     return name
 
 
+def secret_reference(text: str) -> str:
+    """The same text, if it is a reference to a secret that something can resolve; else refused."""
+    fault = secrets.fault(text)
+    if fault:
+        refuse(fault.reason, nearest=fault.nearest)
+    return text
+
+
 def _variable_value(value: SecretStr) -> SecretStr:
+    if secrets.is_reference(value.get_secret_value()):
+        secret_reference(value.get_secret_value())
     if "\0" in value.get_secret_value():
         refuse("the value holds a zero byte, which no environment can pass on")
     if len(value.get_secret_value()) > 32_000:
@@ -167,22 +180,64 @@ def _variable_value(value: SecretStr) -> SecretStr:
     return value
 
 
-def _text(pattern: str, rule: str) -> WithJsonSchema:
+def _license(value: str) -> str:
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    try:
+        right = canonicalize_license_expression(value)
+    except InvalidLicenseExpression:
+        refuse("not an SPDX licence expression")
+    if right != value:
+        refuse("not as SPDX writes it", nearest=right)
+    return value
+
+
+def _metadata(value: dict[str, Any]) -> dict[str, Any]:
+    fault = _not_json(value, depth=0)
+    if fault:
+        refuse(fault)
+    if len(json.dumps(value)) > _LARGEST_METADATA:
+        refuse("more than 64 KB; put it into a file of the bundle and name that here")
+    return value
+
+
+def _not_json(value: object, depth: int) -> str | None:
+    """Why this cannot go into a manifest as it is; None if it can."""
+    if depth > 8:
+        return "nested too deeply"
+    if isinstance(value, dict):
+        return next((fault for item in value.values() if (fault := _not_json(item, depth + 1))), None)
+    if isinstance(value, list):
+        return next((fault for item in value if (fault := _not_json(item, depth + 1))), None)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a number that is infinite or none cannot go into a manifest"
+    if isinstance(value, int) and value.bit_length() > 53:
+        return "a number of that size is not the same for all who read it; write it as text"
+    return None if isinstance(value, str | int | float) else "write dates and times as text, in quotes"
+
+
+def text_of(pattern: str, rule: str) -> WithJsonSchema:
+    """JSON Schema of text of a form."""
     return WithJsonSchema({"type": "string", "pattern": pattern, "$comment": rule})
 
 
-Name = Annotated[str, AfterValidator(_name), _text(names.NAME, names.NAME_RULE)]
-Version = Annotated[str, AfterValidator(_version), _text(names.VERSION, names.VERSION_RULE)]
-Entrypoint = Annotated[str, AfterValidator(_entrypoint), _text(names.ENTRYPOINT, names.ENTRYPOINT_RULE)]
-Python = Annotated[str, AfterValidator(_python), _text(names.PYTHON, names.PYTHON_RULE)]
+def worded(rule: str) -> WithJsonSchema:
+    """JSON Schema of text whose form only words can tell."""
+    return WithJsonSchema({"type": "string", "minLength": 1, "$comment": rule})
+
+
+Name = Annotated[str, AfterValidator(_name), text_of(names.NAME, names.NAME_RULE)]
+Version = Annotated[str, AfterValidator(_version), text_of(names.VERSION, names.VERSION_RULE)]
+Entrypoint = Annotated[str, AfterValidator(_entrypoint), text_of(names.ENTRYPOINT, names.ENTRYPOINT_RULE)]
+Python = Annotated[str, AfterValidator(_python), text_of(names.PYTHON, names.PYTHON_RULE)]
 InsidePath = Annotated[
     str, AfterValidator(_inside), WithJsonSchema({"type": "string", "minLength": 1, "$comment": PATH_RULE})
 ]
 Pattern = Annotated[
     str, AfterValidator(_inside), WithJsonSchema({"type": "string", "minLength": 1, "$comment": PATTERN_RULE})
 ]
-Requirement = Annotated[str, AfterValidator(_requirement), _text(_REQUIREMENT, REQUIREMENT_RULE)]
-Duration = Annotated[float, BeforeValidator(_duration), _text(names.DURATION, names.DURATION_RULE)]
+Requirement = Annotated[str, AfterValidator(_requirement), text_of(_REQUIREMENT, REQUIREMENT_RULE)]
+Duration = Annotated[float, BeforeValidator(_duration), text_of(names.DURATION, names.DURATION_RULE)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Steps = Annotated[
     tuple[int, ...],
@@ -218,4 +273,16 @@ Variables = Annotated[
             "additionalProperties": {"type": "string"},
         }
     ),
+]
+
+License = Annotated[str, AfterValidator(_license), worded(places.LICENSE_RULE)]
+Metadata = Annotated[
+    dict[str, Any],
+    AfterValidator(_metadata),
+    WithJsonSchema({"type": "object", "$comment": "a table of your own"}),
+]
+Environments = Annotated[
+    # Their values are not kept: those of the chosen one are checked where they were laid over the others.
+    dict[Name, Annotated[dict[str, Any], AfterValidator(lambda _: {})]],
+    Field(repr=False),
 ]

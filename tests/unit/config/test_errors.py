@@ -32,7 +32,7 @@ BEGIN = PROJECT + MODEL + TARGET  # eight lines
         (BEGIN + 'p95 = "5ms"', "did you mean 'targets.local.rollout.gates.p95'?"),
         (
             BEGIN + "[taget.local]",
-            "9: taget: unknown key; expected one of build, model, project, service, targets; ",
+            "9: taget: unknown key; expected one of build, env, image, metadata, model, policy, project, ",
         ),
         (BEGIN + "[taget.local]", "did you mean 'targets'?"),
         ("[project]\n" + MODEL, "1: project.name: missing; expected at most 63 lowercase letters"),
