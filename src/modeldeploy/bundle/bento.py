@@ -67,6 +67,12 @@ def skeleton(service: Service, *, version: str, staged: Path, emit: Emit) -> tup
     return tuple(_items(made, tag_version(version)))
 
 
+def remembered(service: Service, *, version: str) -> tuple[Item, ...] | None:
+    """What `skeleton` would give, if it was made before; None if BentoML would have to be asked."""
+    made = _kept(files.home() / "cache" / CACHE / f"{service.key}.json")
+    return None if made is None else tuple(_items(made, tag_version(version)))
+
+
 def tag_version(version: str) -> str:
     """A version as BentoML's tags allow it: lower case, no plus, 63 characters at most."""
     return version.lower().replace("+", "-")[:63].strip("-._")
@@ -90,7 +96,8 @@ def _items(made: dict[str, str], version: str) -> Iterable[Item]:
 
 
 def _made(service: Service, environment: Environment, staged: Path, emit: Emit) -> dict[str, str]:
-    with tempfile.TemporaryDirectory(prefix="mdeploy-bento-") as scratch:
+    # Beside what is staged: what a killed build leaves there goes with its workspace.
+    with tempfile.TemporaryDirectory(dir=staged.parent, prefix=".bento-") as scratch:
         folder = Path(scratch).resolve()
         request = {
             "source": str(staged),

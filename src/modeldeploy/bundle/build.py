@@ -11,12 +11,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modeldeploy import files
-from modeldeploy.bundle import bento, facts, lock, npz, progress, sources, stage
+from modeldeploy.bundle import bento, facts, formats, lock, npz, pickles, progress, sources, stage
 from modeldeploy.bundle.inspection import ModelFacts, inspect
 from modeldeploy.bundle.manifest import (
     BUILD_FACTS,
@@ -38,7 +38,7 @@ from modeldeploy.model import BundleRef
 if TYPE_CHECKING:
     from modeldeploy.config.load import Project  # brings pydantic along
 
-_INDEX = "builds-1"
+INDEX = "builds-2"
 """Digest of a build's inputs -> digest of its bundle. The number grows when builds make something else."""
 
 
@@ -67,9 +67,27 @@ class Inputs:
     def digest(self) -> str:
         """Changes with everything that could change the bundle."""
         recipe = self.recipe
-        settings = [recipe.name, recipe.version, recipe.entrypoint, recipe.python, recipe.requirements]
+        settings = [
+            *(recipe.name, recipe.version, recipe.entrypoint, recipe.python, recipe.requirements),
+            *(recipe.rtol, recipe.atol, recipe.license, recipe.metadata),
+        ]
+        lock = [self.lock.digest, self.lock.python, self.lock.platforms]
         content = [item.file.to_json() for item in (*self.weights, *self.code, *self.golden)]
-        return digest_of(canonical([settings, recipe.rtol, recipe.atol, self.lock.digest, content]))
+        return digest_of(canonical([settings, lock, content]))
+
+    def loadable(self) -> Iterator[pickles.Candidate]:
+        """Files of the project that the service could load, the model first."""
+        custom = self.model.framework == formats.CUSTOM
+        for number, item in enumerate((*self.weights, *self.code)):
+            if isinstance(item.source, Path):
+                name = item.file.path.removeprefix(f"{SOURCE}/")
+                yield pickles.Candidate(name, item.source, sure=custom and not number)
+
+    @property
+    def service(self) -> bento.Service:
+        """What BentoML's part is made from."""
+        recipe = self.recipe
+        return bento.Service(recipe.name, recipe.entrypoint or GENERATED, recipe.python, self.lock, self.code)
 
     def manifest(self, others: tuple[Item, ...]) -> Manifest:
         """The manifest of the bundle with these inputs and the files that BentoML made."""
@@ -88,6 +106,10 @@ class Inputs:
             signature=self.model.signature,
             golden=Golden(golden, self.samples, recipe.rtol, recipe.atol) if golden else None,
             files=tuple(item.file for item in items),
+            python_full=self.lock.python,
+            platforms=self.lock.platforms,
+            license=recipe.license,
+            metadata=recipe.metadata,
         )
 
 
@@ -122,11 +144,12 @@ def build_recipe(recipe: Recipe, *, emit: Emit, upgrade: bool = False) -> Built:
     """What `build` does, for inputs that come from elsewhere than a project file."""
     store = BundleStore()
     inputs = gather(recipe, emit=emit, upgrade=upgrade)
-    index = files.home() / "cache" / _INDEX / inputs.digest().removeprefix("sha256:")
+    index = files.home() / "cache" / INDEX / inputs.digest().removeprefix("sha256:")
     if known := _known(store, index, recipe):
         return Built(known.ref, known.path, unchanged=True)
     if inputs.skipped:
         progress.warn(emit, f"left out: {', '.join(inputs.skipped[:8])}", skipped=list(inputs.skipped))
+    pickles.insist(inputs.loadable(), trust=recipe.trust, emit=emit)
     store.refuse_other(inputs.manifest(()), complete=False)
     with store.workspace() as folder:
         manifest = assemble(inputs, folder, emit=emit, take=store.take)
@@ -140,6 +163,12 @@ def build_recipe(recipe: Recipe, *, emit: Emit, upgrade: bool = False) -> Built:
 
 def gather(recipe: Recipe, *, emit: Emit, upgrade: bool = False) -> Inputs:
     """Look at all inputs of a build, and resolve the lock if it does not fit them. Raises `BundleError`."""
+    found = look(recipe, lock.Lock(""))
+    return replace(found, lock=_lock(recipe, emit=emit, upgrade=upgrade))
+
+
+def look(recipe: Recipe, locked: lock.Lock) -> Inputs:
+    """The same with a lock that is there already, whether it fits or not. Writes nothing into the project."""
     own = recipe.entrypoint is not None
     model = inspect(recipe.model, insisted=recipe.framework, own_service=own)
     found = sources.collect(recipe.root, recipe.include, recipe.exclude)
@@ -152,7 +181,7 @@ def gather(recipe: Recipe, *, emit: Emit, upgrade: bool = False) -> Inputs:
     return Inputs(
         recipe=recipe,
         model=model,
-        lock=_lock(recipe, emit=emit, upgrade=upgrade),
+        lock=locked,
         weights=weights,
         code=tuple(item for item in code if item.file.path not in in_model),
         golden=stage.golden_items(recipe),
@@ -166,13 +195,10 @@ def assemble(inputs: Inputs, folder: Path, *, emit: Emit, take: stage.Take | Non
     recipe = inputs.recipe
     staged = (*inputs.weights, *inputs.code, *inputs.golden)
     stage.write(staged, folder, take)
-    service = bento.Service(
-        recipe.name, recipe.entrypoint or GENERATED, recipe.python, inputs.lock, inputs.code
-    )
-    made = bento.skeleton(service, version=recipe.version, staged=folder / SOURCE, emit=emit)
+    made = bento.skeleton(inputs.service, version=recipe.version, staged=folder / SOURCE, emit=emit)
     stage.drop_strangers(staged, folder)
     manifest = inputs.manifest(made)
-    told = facts.to_bytes(facts.gather(recipe.root))
+    told = facts.to_bytes(facts.gather(recipe.root, inputs.lock))
     stage.write(
         (*made, Item.of_bytes(MANIFEST, manifest.to_bytes()), Item.of_bytes(BUILD_FACTS, told)), folder
     )
@@ -188,7 +214,8 @@ def _known(store: BundleStore, index: Path, recipe: Recipe) -> Stored | None:
     if store.digest_of(recipe.name, recipe.version) != digest:
         return None
     try:
-        return store.find(recipe.name, recipe.version)
+        with store.hold(digest):
+            return store.find(recipe.name, recipe.version)
     except BundleError:
         return None  # damaged: it is made again, in place of what is there
 

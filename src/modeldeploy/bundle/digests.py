@@ -44,6 +44,18 @@ def content_of(path: Path) -> Content:
     return Content(known, status.st_size, stamp)
 
 
+def vouch(path: Path, sha256: str) -> None:
+    """Remember a big file's digest without reading it: it has just been put there, or linked once more."""
+    with contextlib.suppress(OSError):
+        _remember(_note(path), _stamp(path.stat()), sha256)
+
+
+def forget(path: Path) -> None:
+    """Remember nothing of a file: it was found to be other than it should."""
+    with contextlib.suppress(OSError, ModelDeployError):
+        _note(path).unlink(missing_ok=True)
+
+
 def unchanged(path: Path, content: Content) -> bool:
     """True if nobody wrote to the file since `content_of` looked at it."""
     return _stamp(path.stat()) == content.stamp

@@ -10,6 +10,7 @@ no marker starts anew, so a process killed midway costs time and nothing else.
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import shutil
 import sys
@@ -17,13 +18,14 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from modeldeploy import files
+from modeldeploy import files, shell
 from modeldeploy.bundle import progress, uvtool
 from modeldeploy.bundle.manifest import LOCK, Manifest, canonical, digest_of
 from modeldeploy.errors import BundleError
 from modeldeploy.events import Emit, Event
 
-_MARKER = ".mdeploy-environment"
+MARKER = ".mdeploy-environment"
+_ANSWERS_WITHIN = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +64,30 @@ class Environment:
     @property
     def ready(self) -> bool:
         """True once it is whole. False again if the interpreter that it builds on was removed."""
-        return (self.path / _MARKER).exists() and self.python.exists()
+        return (self.path / MARKER).exists() and self.python.exists()
 
     def create(self, emit: Emit) -> None:
         """Make it unless it is there. Two callers at once: one makes it, the other waits.
 
         Raises `BundleError` where the Python is missing or a package cannot be had.
         """
-        if self.ready:
+        if self.ready and self._touch():
             return
         files.private(self.path.parent)
-        with files.locked(self.path.parent / f"{self.path.name}.lock") as lock:
+        with files.locked(self.lock_file) as lock:
             if not self.ready:
                 self._make(emit, lock)
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by who makes it, or removes it."""
+        return self.path.parent / f"{self.path.name}.lock"
+
+    def _touch(self) -> bool:
+        """Note that it is used, so that `gc` keeps it; False if that was just removing it."""
+        with contextlib.suppress(OSError), files.locked(self.lock_file):
+            os.utime(self.path / MARKER)
+        return self.ready
 
     def _make(self, emit: Emit, lock: int) -> None:
         count = self.lock.count("\n") - self.lock.count("--hash")
@@ -87,7 +100,7 @@ class Environment:
                 with contextlib.suppress(OSError):
                     shutil.rmtree(self.path)
                 raise
-            files.write_json(self.path / _MARKER, {"python": self.version})
+            files.write_json(self.path / MARKER, {"python": self.version})
             told["message"] = f"installed {count} packages"
 
     def _install(self, held: int) -> None:
@@ -125,6 +138,31 @@ def interpreter(version: str) -> str:
             f"{sys.version_info.major}.{sys.version_info.minor}",
         ) from error
     return found.output.strip()
+
+
+def exact_version(version: str) -> str:
+    """The whole version of the interpreter that `interpreter` finds, e.g. ``3.11.7``.
+
+    Where this machine has none, the newest that uv knows of; and the version as it is, if it knows none.
+    """
+    try:
+        program = interpreter(version)
+    except BundleError:
+        return _newest(version)
+    if program == str(Path(getattr(sys, "_base_executable", sys.executable))):
+        return platform.python_version()
+    code = "import platform; print(platform.python_version())"
+    return shell.run([program, "-I", "-c", code], timeout=_ANSWERS_WITHIN).output.strip()
+
+
+def _newest(version: str) -> str:
+    import json
+
+    known = []
+    with contextlib.suppress(BundleError, ValueError):
+        asked = ["python", "list", "--only-downloads", "--output-format", "json", version]
+        known = json.loads(uvtool.run(asked, doing="looking for Python").output)
+    return next((str(one["version"]) for one in known if one["implementation"] == "cpython"), version)
 
 
 def main() -> None:

@@ -4,28 +4,71 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import modeldeploy
-from modeldeploy import shell
+from modeldeploy import files, shell
+from modeldeploy.bundle import uvtool
+from modeldeploy.bundle.lock import Lock
+from modeldeploy.bundle.manifest import BUILD_FACTS
 
 _PATIENCE = 10.0
+_GITHUB = "{}/{}/actions/runs/{}"
+_RUNS = {
+    "github": "GITHUB_SERVER_URL|GITHUB_REPOSITORY|GITHUB_RUN_ID",
+    "gitlab": "CI_JOB_URL",
+    "buildkite": "BUILDKITE_BUILD_URL",
+    "circleci": "CIRCLE_BUILD_URL",
+    "jenkins": "BUILD_URL",
+}
+"""Each CI's own variables that tell where its run can be looked at."""
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~%+,:=-]*)*")
+"""An address without a user, a password, a query or anything that a terminal would obey."""
 
 
-def gather(root: Path) -> dict[str, object]:
-    """Git commit and state of the project, the tools' versions, the time. Never a user's name or path."""
+def gather(root: Path, lock: Lock) -> dict[str, object]:
+    """Git commit and state of the project, the tools' versions, the time, the run of the CI.
+
+    Never a user's name or path.
+    """
     return {
         "built": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "ci": ci_run(os.environ),
         "git": _git(root),
         "tools": {
             "mdeploy": modeldeploy.__version__,
             "python": platform.python_version(),
             "platform": f"{platform.system()}-{platform.machine()}".lower(),
+            "uv": uvtool.version().split()[1],
+            "bentoml": lock.version("bentoml"),
         },
     }
+
+
+def read(bundle: Path) -> dict[str, Any]:
+    """The facts of an unpacked bundle; none where there are none, or no sensible ones."""
+    try:
+        found = files.read_json(bundle / BUILD_FACTS)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def ci_run(environment: Mapping[str, str]) -> dict[str, str] | None:
+    """Which CI this is, and the address of its run; None outside of one. Without passwords and queries."""
+    for name, variables in _RUNS.items():
+        parts = [environment.get(variable, "") for variable in variables.split("|")]
+        if all(parts):
+            url = _GITHUB.format(*parts) if name == "github" else parts[0]
+            if _ADDRESS.fullmatch(url):
+                return {"name": name, "run": url}
+    return None
 
 
 def to_bytes(facts: Mapping[str, object]) -> bytes:

@@ -1,12 +1,14 @@
 """``modeldeploy.lock``: every package that a bundle runs on, pinned by version and by the hash of its files.
 
 The project keeps it beside its project file and commits it. Its first line holds a digest of what it was
-resolved from; while that stays the same, the lock is used as it is and nothing is asked of the network.
+resolved from, the exact Python that it was resolved on, and the platforms for which every package is there
+as a wheel. While the digest stays the same, the lock is used as it is and nothing is asked of the network.
 One lock serves all platforms. No package index is named in it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import stat
@@ -16,16 +18,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modeldeploy import files
-from modeldeploy.bundle import uvtool
+from modeldeploy.bundle import environment, uvtool, wheels
 from modeldeploy.bundle.manifest import canonical, digest_of
 from modeldeploy.bundle.recipe import Recipe
 from modeldeploy.errors import BundleError
 
 FILENAME = "modeldeploy.lock"
 _HEADER = "# Made by mdeploy; commit it, do not edit it. Resolved from"
-_FIRST = re.compile(rf"^{re.escape(_HEADER)} (sha256:[0-9a-f]{{64}})$")
+_FIRST = re.compile(
+    rf"^{re.escape(_HEADER)} (sha256:[0-9a-f]{{64}})"
+    r"(?: on Python (3\.[0-9]+(?:\.[0-9]+[a-z0-9]*)?)(?: for ([a-z0-9/]+(?:, [a-z0-9/]+)*))?)?$"
+)
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(\[[^\]]*\])?\s*(==|@\s*https://)")
 _HASH = re.compile(r"\s+--hash=sha256:[0-9a-f]{64}(\s*\\)?\s*")
+_NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*(?:\[[^\]]*\])?)\s*(?:==|@)\s*(.*)")
+_SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _OPTION = re.compile(r"\s-")
 _LARGEST = 20_000_000
 """Bytes. A thousand packages with all their hashes have some two million."""
@@ -43,6 +50,10 @@ class Lock:
     """Pinned requirements as uv and pip read them, without comments. ``digest`` is of just this text."""
 
     text: str
+    python: str = ""
+    """The exact Python that it was resolved on, e.g. ``3.11.7``."""
+    platforms: tuple[str, ...] = ()
+    """Where every package is there as a wheel, e.g. ``linux/arm64``."""
 
     @property
     def digest(self) -> str:
@@ -53,6 +64,34 @@ class Lock:
     def count(self) -> int:
         """How many packages are pinned, over all platforms."""
         return sum(not line.startswith(" ") for line in self.text.splitlines())
+
+    def version(self, package: str) -> str:
+        """The version that a package is pinned to; "" for one that is not in it."""
+        return next((pin.version for pin in pins(self.text) if pin.name == package), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One package of a lock. One that two platforms have in two versions is there twice."""
+
+    name: str
+    version: str
+    """Or the address of its file."""
+    marker: str
+    """Where it is installed, e.g. ``sys_platform == 'linux'``; "" for everywhere."""
+    hashes: frozenset[str]
+
+
+def pins(text: str) -> tuple[Pin, ...]:
+    """The packages of a lock's text, in its order."""
+    found: list[tuple[str, str, str, set[str]]] = []
+    for line in text.splitlines():
+        if line.startswith(" ") and found:
+            found[-1][3].update(_SHA256.findall(line))
+        elif named := _NAMED.match(line):
+            version, _, marker = named[2].rstrip(" \\").partition(" ; ")
+            found.append((named[1].lower(), version.strip(), marker.strip(), set()))
+    return tuple(Pin(name, version, marker, frozenset(hashes)) for name, version, marker, hashes in found)
 
 
 def wanted(recipe: Recipe) -> tuple[str, ...]:
@@ -66,7 +105,18 @@ def present(recipe: Recipe) -> Lock | None:
 
     Raises `BundleError` for a file of that name which mdeploy did not write.
     """
-    path = recipe.root / FILENAME
+    found = _read(recipe.root / FILENAME)
+    return found[1] if found and found[0] == _inputs(recipe) else None
+
+
+def latest(recipe: Recipe) -> Lock | None:
+    """The project's lock, whether it fits or not; None where there is none. Raises as `present`."""
+    found = _read(recipe.root / FILENAME)
+    return found[1] if found else None
+
+
+def _read(path: Path) -> tuple[str, Lock] | None:
+    """The digest of what a lock was resolved from, and the lock; None where there is none."""
     try:
         head, _, body = _text(path).partition("\n")
     except FileNotFoundError:
@@ -81,7 +131,8 @@ def present(recipe: Recipe) -> Lock | None:
         raise BundleError(
             f"{path}: its first line is not mdeploy's", hint=f"move it away: mv '{path}' '{path}.old'"
         )
-    return Lock(_checked(path, body)) if found[1] == _inputs(recipe) else None
+    platforms = tuple(found[3].split(", ")) if found[3] else ()
+    return found[1], Lock(_checked(path, body), found[2] or "", platforms)
 
 
 def _text(path: Path) -> str:
@@ -97,13 +148,32 @@ def _text(path: Path) -> str:
 def resolve(recipe: Recipe, *, upgrade: bool = False) -> Lock:
     """Resolve the requirements anew and write the lock. Versions that still fit stay, unless ``upgrade``.
 
-    Raises `BundleError` for a package that does not exist, requirements that contradict each other, no
-    network, or a folder that cannot be written to.
+    Raises `BundleError` for a package that does not exist or that a platform has no wheel of, requirements
+    that contradict each other, no network, or a folder that cannot be written to.
     """
     _check_requirements(recipe.requirements)
     path = recipe.root / FILENAME
     text = _checked(path, _compiled(recipe, None if upgrade else path))
-    content = f"{_HEADER} {_inputs(recipe)}\n{text}".encode()
+    wheels.insist(text, recipe.python, recipe.platforms)
+    made = Lock(text, _exact_python(recipe, None if upgrade else path), recipe.platforms)
+    _write(path, f"{_HEADER} {_inputs(recipe)}{_where(made)}\n{text}".encode())
+    return made
+
+
+def _where(lock: Lock) -> str:
+    return f" on Python {lock.python}" + (f" for {', '.join(lock.platforms)}" if lock.platforms else "")
+
+
+def _exact_python(recipe: Recipe, former: Path | None) -> str:
+    """The Python of the former lock, while it is of the wanted version; else the one of this machine."""
+    with contextlib.suppress(BundleError):
+        known = _read(former) if former else None
+        if known and known[1].python.startswith(f"{recipe.python}."):
+            return known[1].python
+    return environment.exact_version(recipe.python)
+
+
+def _write(path: Path, content: bytes) -> None:
     try:
         files.write_atomic(path, content, mode=0o644)
     except OSError as error:
@@ -111,11 +181,11 @@ def resolve(recipe: Recipe, *, upgrade: bool = False) -> Lock:
             f"cannot write {path}: {error.strerror}",
             hint="make the folder writable, or build in a copy of it and bring modeldeploy.lock back",
         ) from error
-    return Lock(text)
 
 
 def _inputs(recipe: Recipe) -> str:
-    return digest_of(canonical({"format": 1, "python": recipe.python, "requirements": wanted(recipe)}))
+    wants = {"python": recipe.python, "platforms": recipe.platforms, "requirements": wanted(recipe)}
+    return digest_of(canonical({"format": 2, **wants}))
 
 
 def _compiled(recipe: Recipe, former: Path | None) -> str:

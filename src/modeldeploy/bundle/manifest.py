@@ -5,6 +5,9 @@ the manifest's own bytes pins the whole content, and that is the bundle's digest
 JSON, UTF-8, keys sorted, files sorted by path, no white space, one newline at the end. Nothing in it
 depends on the folder, the user, the umask, the time zone, the locale or the clock.
 
+Keys that came later (licence, metadata, platforms, exact Python) are written only where they say something,
+and a key that a later mdeploy writes is kept as it is. So bundles of other versions keep their digests.
+
 Facts that may differ between two machines without making another bundle (git commit, tool versions) are
 in ``mdeploy-build.json`` beside it, which the manifest does not list.
 """
@@ -13,8 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,7 @@ LOCK = "env/python/requirements.txt"
 """Where a Bento keeps its requirements, and so where a bundle keeps its lock."""
 MTIME = 315_532_800_000_000_000
 """Modification time of every file of a bundle, in nanoseconds: the first second of 1980, as in a wheel."""
+PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?")
 GENERATED = "mdeploy_service:service"
 """The service of a bundle whose project has none of its own."""
 
@@ -73,7 +78,8 @@ class Golden:
 
     def to_json(self) -> dict[str, object]:
         """JSON values."""
-        return {"path": self.path, "samples": self.samples, "rtol": self.rtol, "atol": self.atol}
+        tolerance = {"rtol": float(self.rtol), "atol": float(self.atol)}  # 0 and 0.0 are written alike
+        return {"path": self.path, "samples": self.samples, **tolerance}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Golden:
@@ -104,6 +110,16 @@ class Manifest:
     """None for a model that only the project's own service understands."""
     golden: Golden | None = None
     files: tuple[File, ...] = ()
+    python_full: str = ""
+    """The exact Python that the lock was resolved on, e.g. ``3.11.7``; "" in bundles of older versions."""
+    platforms: tuple[str, ...] = ()
+    """Where every package of the lock is there as a wheel, e.g. ``linux/arm64``; images are for these."""
+    license: str = ""
+    """The model's licence as an SPDX expression; "" where the project names none."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What the project tells of the model: metrics, data set, lineage. JSON values."""
+    others: Mapping[str, Any] = field(default_factory=dict)
+    """Keys that a later mdeploy wrote: not understood, and kept, since they are part of the digest."""
 
     @property
     def generated(self) -> bool:
@@ -120,7 +136,15 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """The one form in which this manifest is written."""
+        later = {
+            "python_full": self.python_full,
+            "platforms": list(self.platforms),
+            "license": self.license,
+            "metadata": dict(self.metadata),
+        }
         value = {
+            **self.others,
+            **{key: said for key, said in later.items() if said},
             "format": FORMAT,
             "name": self.name,
             "version": self.version,
@@ -143,12 +167,14 @@ class Manifest:
             value = json.loads(content)
             if value["format"] != FORMAT:
                 raise _other_format(where, value["format"])
-            return cls._of(value)
+            manifest = cls._of(value)
+            _insist_on_form(manifest.to_bytes(), content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BundleError(
                 f"{where} is not a manifest of mdeploy: {type(error).__name__}: {error}",
                 hint="build the bundle again: mdeploy build",
             ) from error
+        return manifest
 
     @classmethod
     def _of(cls, value: Mapping[str, Any]) -> Manifest:
@@ -165,6 +191,11 @@ class Manifest:
             signature=Signature.from_json(signature) if signature else None,
             golden=Golden.from_json(golden) if golden else None,
             files=tuple(File.from_json(entry) for entry in value["files"]),
+            python_full=_version(str(value["python_full"])) if "python_full" in value else "",
+            platforms=tuple(_platform(one) for one in value.get("platforms", ())),
+            license=str(value.get("license", "")),
+            metadata=dict(value.get("metadata", {})),
+            others={key: said for key, said in value.items() if key not in _KEYS},
         )
 
     @classmethod
@@ -178,6 +209,9 @@ class Manifest:
                 f"{bundle} is no bundle: {MANIFEST}: {error.strerror}", hint="make one: mdeploy build"
             ) from error
         return cls.from_bytes(content, where=str(path))
+
+
+_KEYS = frozenset({"format", *Manifest.__dataclass_fields__} - {"others"})
 
 
 def canonical(value: object) -> bytes:
@@ -202,6 +236,18 @@ def _version(text: str) -> str:
     """A Python version, which becomes a word of a command line."""
     if not all(part.isdecimal() for part in text.split(".")):
         raise ValueError(f"{text[:20]!r} is no version of Python")
+    return text
+
+
+def _insist_on_form(canonical: bytes, found: bytes) -> None:
+    """One manifest has one digest: what was read must be all that was written."""
+    if canonical != found:
+        raise ValueError("it is not in the one form that manifests have")
+
+
+def _platform(text: object) -> str:
+    if not isinstance(text, str) or not PLATFORM.fullmatch(text):
+        raise ValueError(f"{text!r:.40} is no platform; expected one such as linux/arm64")
     return text
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modeldeploy.config.load import Project  # brings pydantic along
@@ -29,6 +30,14 @@ class Recipe:
     requirements: tuple[str, ...]
     include: tuple[str, ...]
     exclude: tuple[str, ...]
+    platforms: tuple[str, ...] = ()
+    """What images can be made for, e.g. ``linux/arm64``: every package must be there as a wheel for each."""
+    license: str = ""
+    """The model's licence as an SPDX expression; "" for none."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What the project tells of the model, in JSON values."""
+    trust: Mapping[str, str] = field(default_factory=dict)
+    """Files whose code may be run, each with the reason. No part of the bundle."""
 
     @classmethod
     def of(cls, project: Project) -> Recipe:
@@ -49,4 +58,8 @@ class Recipe:
             requirements=tuple(build.requirements),
             include=tuple(build.include),
             exclude=tuple(build.exclude),
+            platforms=tuple(sorted(build.platforms)),
+            license=model.license or "",
+            metadata=file.metadata,
+            trust=file.scan.trust,
         )

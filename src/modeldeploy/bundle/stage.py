@@ -22,8 +22,8 @@ from modeldeploy.errors import BundleError
 
 SERVICE = "mdeploy_service"
 """Module of the generated service; its signature is beside it under the same name."""
-_SERVING = "mdeploy_serving"
-_CODE = frozenset({f"{SERVICE}.py", f"{SERVICE}.json", _SERVING})
+SERVING = "mdeploy_serving"
+_CODE = frozenset({f"{SERVICE}.py", f"{SERVICE}.json", SERVING})
 _READ_ONLY, _READ_ONLY_PROGRAM = 0o444, 0o555
 
 
@@ -140,7 +140,7 @@ def _inside(recipe: Recipe, path: Path) -> str:
 def _serving_items() -> Iterable[Item]:
     package = Path(serving.__file__).parent
     for source in sorted(package.rglob("*.py")):
-        yield Item.of_file(f"{SOURCE}/{_SERVING}/{source.relative_to(package).as_posix()}", source)
+        yield Item.of_file(f"{SOURCE}/{SERVING}/{source.relative_to(package).as_posix()}", source)
 
 
 def _generated(recipe: Recipe, signature: Signature | None, model: str) -> Iterable[Item]:

@@ -7,13 +7,15 @@
     bundles/large/<sha256>         files of a megabyte and more, linked into the bundles that hold them
     bundles/work/<id>/             a bundle in the making, and <id>.lock, held by its maker
 
-A bundle appears by one rename. A builder that dies leaves a folder in ``work/`` whose lock nobody holds;
-the next build removes it.
+A bundle appears by one rename, and goes by one. Who dies while making or removing one leaves a folder in
+``work/`` whose lock nobody holds; the next build removes it. What was removed keeps its entry in ``refs``:
+a version never means other content. Whoever works with a bundle holds a shared lock on its manifest.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import secrets
@@ -25,13 +27,20 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from modeldeploy import files
-from modeldeploy.bundle.digests import REMEMBER_FROM, sha256_of
+from modeldeploy.bundle import digests
+from modeldeploy.bundle.digests import REMEMBER_FROM
 from modeldeploy.bundle.manifest import MANIFEST, MTIME, File, Manifest, digest_of
 from modeldeploy.errors import BundleError
 from modeldeploy.model import BundleRef
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_DERIVED = ("README.md", "apis/", "bento.yaml", "env/", "src/bentofile.yaml")
+DERIVED = ("README.md", "apis/", "bento.yaml", "env/", "src/bentofile.yaml")
+"""Where paths of files begin that BentoML makes of the others."""
+
+_SETTINGS = (
+    *("framework", "entrypoint", "model", "python", "requirements", "signature", "golden", "lock"),
+    *("python_full", "platforms", "license", "metadata"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +66,52 @@ class BundleStore:
         if digest is None:
             raise self._not_found(name, version)
         path = self.path_of(digest)
+        if not path.is_dir():
+            raise _removed(f"{name}:{version}", digest)
         manifest = self.check(path)
         return Stored(BundleRef(manifest.name, manifest.version, digest), path)
+
+    @contextmanager
+    def hold(self, digest: str) -> Iterator[Path]:
+        """Keep a bundle from being removed for as long as the context lasts, or the process lives.
+
+        Yields its folder, and counts as a use of it. Raises `BundleError` if it is not there (any more).
+        """
+        path = self.path_of(digest)
+        with self._manifest_of(digest) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            if not _is_open(path / MANIFEST, descriptor):
+                raise _removed(digest[:19], digest)
+            with contextlib.suppress(OSError):  # a home that is read-only now
+                os.utime(path)
+            yield path
+
+    @contextmanager
+    def claim(self, digest: str) -> Iterator[bool]:
+        """Hold a bundle alone, in order to remove it; False if somebody works with it.
+
+        Call it under the store's lock, so that it is not removed in between.
+        """
+        with contextlib.ExitStack() as stack:
+            alone = True
+            if (self.path_of(digest) / MANIFEST).exists():  # nobody can work with one that has lost it
+                descriptor = stack.enter_context(self._manifest_of(digest))
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    alone = False
+            yield alone
+
+    @contextmanager
+    def _manifest_of(self, digest: str) -> Iterator[int]:
+        try:
+            descriptor = os.open(self.path_of(digest) / MANIFEST, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            raise _removed(digest[:19], digest) from None
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def digest_of(self, name: str, version: str) -> str | None:
         """The digest that a version was given, None for a version that was never built here."""
@@ -76,13 +129,15 @@ class BundleStore:
 
     def all(self) -> list[Stored]:
         """Every named bundle, by name and then in order of age, newest last."""
-        refs = sorted(self.folder.glob("refs/*/*"), key=lambda ref: (ref.parent.name, ref.stat().st_mtime_ns))
-        found = []
-        for ref in refs:
-            digest = self.digest_of(ref.parent.name, ref.name)
-            if digest:
-                found.append(Stored(BundleRef(ref.parent.name, ref.name, digest), self.path_of(digest)))
+        found = [Stored(ref, self.path_of(ref.digest)) for ref in self.refs()]
         return [stored for stored in found if stored.path.is_dir()]
+
+    def refs(self) -> list[BundleRef]:
+        """The same, with the versions whose files were removed since."""
+        named = [ref for ref in self.folder.glob("refs/*/*") if not ref.name.startswith(".")]
+        named.sort(key=lambda ref: (ref.parent.name, ref.stat().st_mtime_ns))
+        known = [(ref, self.digest_of(ref.parent.name, ref.name)) for ref in named]
+        return [BundleRef(ref.parent.name, ref.name, digest) for ref, digest in known if digest]
 
     def check(self, path: Path, *, full: bool = False) -> Manifest:
         """The manifest of a bundle that is as it was built.
@@ -95,7 +150,8 @@ class BundleStore:
             raise _damaged(path, f"{MANIFEST} was changed")
         for entry in manifest.files:
             file = path / entry.path
-            if not _pristine(file, entry) or (full and sha256_of(file) != entry.sha256):
+            if not _pristine(file, entry) or (full and digests.sha256_of(file) != entry.sha256):
+                digests.forget(self._large(entry))
                 raise _damaged(path, f"{entry.path} {'was changed' if file.exists() else 'is gone'}")
         return manifest
 
@@ -105,13 +161,18 @@ class BundleStore:
         for name in ("refs", "large", "work"):
             files.private(self.folder / name)
         with contextlib.ExitStack() as stack:
-            with self._locked():
-                self._sweep()
-                name = secrets.token_hex(8)
-                lock = self.folder / "work" / f"{name}.lock"
-                stack.enter_context(files.locked(lock))
-            folder = self.folder / "work" / name
+            with self.locked():
+                self.sweep()
+                folder = stack.enter_context(self.scratch())
             folder.mkdir(mode=0o700)
+            yield folder
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A name below ``work/`` for a folder; what is there in the end, or after a kill, is removed."""
+        folder = self.folder / "work" / secrets.token_hex(8)
+        lock = folder.with_suffix(".lock")
+        with files.locked(lock):
             try:
                 yield folder
             finally:
@@ -125,7 +186,7 @@ class BundleStore:
         """
         ref = manifest.ref()
         path = self.path_of(ref.digest)
-        with self._locked():
+        with self.locked():
             self.refuse_other(manifest)
             new = not self._intact(path)
             if new:
@@ -140,12 +201,19 @@ class BundleStore:
         return Stored(ref, path), new
 
     def take(self, file: File, place: Path) -> bool:
-        """Link a big file that is in the store already to a place in a workspace. False if it is not."""
+        """Link a big file that is in the store already to a place in a workspace. False if it is not.
+
+        Its content is what its name says: it is read for that, unless nobody touched it since it was.
+        """
         kept = self._large(file)
         if file.size < REMEMBER_FROM or not _pristine(kept, file):
             return False
         with contextlib.suppress(OSError):  # gone this instant, or a file system without links
+            if digests.content_of(kept).sha256 != file.sha256:
+                kept.unlink()  # damaged: the next bundle brings it anew
+                return False
             os.link(kept, place)
+            digests.vouch(kept, file.sha256)  # one more link changes its stamp, not its content
             return True
         return False
 
@@ -174,7 +242,8 @@ class BundleStore:
     def _ref(self, name: str, version: str) -> Path:
         return self.folder / "refs" / name / version
 
-    def _locked(self) -> contextlib.AbstractContextManager[int]:
+    def locked(self) -> contextlib.AbstractContextManager[int]:
+        """The lock under which bundles appear and go."""
         return files.locked(self.folder / "lock")
 
     def _intact(self, path: Path) -> bool:
@@ -184,8 +253,8 @@ class BundleStore:
             return False
         return True
 
-    def _sweep(self) -> None:
-        """Remove what builders that died have left. Called under the store's lock."""
+    def sweep(self) -> None:
+        """Remove what builders that died have left. Call it under the store's lock."""
         for lock in self.folder.glob("work/*.lock"):
             if not files.is_locked(lock):
                 remove(lock.with_suffix(""))
@@ -204,6 +273,7 @@ class BundleStore:
                 with contextlib.suppress(OSError):  # a file system without links keeps a copy each
                     kept.unlink(missing_ok=True)
                     os.link(folder / entry.path, kept)
+                    digests.vouch(kept, entry.sha256)
 
     def _large(self, file: File) -> Path:
         return self.folder / "large" / (file.sha256 + ("x" if file.executable else ""))
@@ -241,9 +311,9 @@ def differences(old: Manifest, new: Manifest) -> list[str]:
     told = [f"{path} changed" for path in sorted(before.keys() & after.keys()) if before[path] != after[path]]
     told += [f"{path} is new" for path in sorted(after.keys() - before.keys())]
     told += [f"{path} is gone" for path in sorted(before.keys() - after.keys())]
-    told = [entry for entry in told if not entry.startswith(_DERIVED)]
-    settings = ("framework", "entrypoint", "model", "python", "requirements", "signature", "golden", "lock")
-    return told + [f"{name} changed" for name in settings if getattr(old, name) != getattr(new, name)]
+    told = [entry for entry in told if not entry.startswith(DERIVED)]
+    changed = [name for name in _SETTINGS if getattr(old, name) != getattr(new, name)]
+    return told + [f"{name} changed" for name in changed]
 
 
 def remove(folder: Path) -> None:
@@ -253,6 +323,22 @@ def remove(folder: Path) -> None:
     for inner, _folders, _files in os.walk(folder):
         Path(inner).chmod(0o700)
     shutil.rmtree(folder)
+
+
+def _is_open(path: Path, descriptor: int) -> bool:
+    """True if the path still names the file that is open."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def _removed(what: str, digest: str) -> BundleError:
+    return BundleError(
+        f"{what} is not on this machine any more; its files were removed from the store",
+        hint=f"get it from a registry (mdeploy pull {digest}), or build it again from the same inputs",
+        details={"digest": digest},
+    )
 
 
 def _pristine(path: Path, file: File) -> bool:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,7 @@ import pytest
 
 from bundle_place import OWN_SERVICE, PYTHON, Told, Workshop, write_model
 from modeldeploy import files
-from modeldeploy.bundle import bento, stage
+from modeldeploy.bundle import bento, facts, stage
 from modeldeploy.bundle.build import Built, build, gather
 from modeldeploy.bundle.environment import Environment
 from modeldeploy.bundle.manifest import BUILD_FACTS, Manifest
@@ -130,6 +134,8 @@ def test_where_it_was_built_is_told_but_is_not_content(workshop: Workshop, tmp_p
     told = json.loads((built.path / BUILD_FACTS).read_text())
     assert len(told["git"]["commit"]) == 40
     assert told["git"]["dirty"] is False
+    assert set(told["tools"]) == {"mdeploy", "python", "platform", "uv", "bentoml"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+ 1\.4\.\d+", f"{told['tools']['uv']} {told['tools']['bentoml']}")
     assert str(tmp_path) not in json.dumps(told)
     (recipe.root / "modeldeploy.lock").write_bytes((recipe.root / "modeldeploy.lock").read_bytes() + b"# x\n")
     assert workshop.build(recipe).unchanged
@@ -153,6 +159,8 @@ def test_every_input_is_part_of_the_digest(workshop: Workshop, tmp_path: Path) -
         replace(recipe, include=("*.py", "labels.txt")),
         replace(recipe, golden=recipe.root / "golden.json"),
         replace(recipe, golden=recipe.root / "golden.json", rtol=0.5),
+        replace(recipe, license="MIT"),
+        replace(recipe, metadata={"accuracy": 0.9}),
     ]
     digests = [gather(variant, emit=Told()).digest() for variant in variants]
     (recipe.root / "service.py").chmod(0o755)
@@ -162,7 +170,73 @@ def test_every_input_is_part_of_the_digest(workshop: Workshop, tmp_path: Path) -
     text = (recipe.root / "modeldeploy.lock").read_text()
     (recipe.root / "modeldeploy.lock").write_text(text.replace("sha256:0", "sha256:1"))
     digests.append(gather(recipe, emit=Told()).digest())
-    assert len(set(digests)) == len(variants) + 3
+    (recipe.root / "modeldeploy.lock").write_text(text.replace(" on Python 3.", " on Python 3.1"))
+    digests.append(gather(recipe, emit=Told()).digest())
+    assert len(set(digests)) == len(variants) + 4
+
+
+def test_licence_metadata_platforms_and_the_exact_python_are_in_the_manifest(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    recipe = workshop.project(tmp_path / "p")
+    told = {"accuracy": {"test": 0.98}, "lineage": ["run-7", 3, True], "data": "Ziffern é"}
+    built = workshop.build(replace(recipe, license="Apache-2.0 OR MIT", metadata=told))
+    manifest = Manifest.read(built.path)
+    assert (manifest.license, manifest.metadata) == ("Apache-2.0 OR MIT", told)
+    assert manifest.python_full == platform.python_version()
+    assert manifest.digest() == built.ref.digest
+    assert workshop.build(replace(recipe, license="Apache-2.0 OR MIT", metadata=told)).unchanged
+    with pytest.raises(BundleError, match="license changed, metadata changed"):
+        workshop.build(recipe)
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({}, None),
+        (
+            {"GITHUB_SERVER_URL": "https://git.example", "GITHUB_REPOSITORY": "a/b", "GITHUB_RUN_ID": "7"},
+            {"name": "github", "run": "https://git.example/a/b/actions/runs/7"},
+        ),
+        (
+            {"CI_JOB_URL": "https://git.example/-/jobs/7"},
+            {"name": "gitlab", "run": "https://git.example/-/jobs/7"},
+        ),
+        ({"BUILD_URL": "https://me:hunter2@ci.example/7"}, None),
+        ({"BUILD_URL": "https://ci.example/7?token=hunter2"}, None),
+        ({"BUILD_URL": "/home/me"}, None),
+        ({"GITHUB_RUN_ID": "7"}, None),
+    ],
+)
+def test_the_run_of_a_ci_is_told_without_passwords(
+    variables: dict[str, str], told: dict[str, str] | None
+) -> None:
+    assert facts.ci_run(variables) == told
+
+
+def test_a_killed_build_leaves_nothing_behind(workshop: Workshop, tmp_path: Path) -> None:
+    slow = OWN_SERVICE + "\nimport pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(60)\n"
+    recipe = workshop.project(tmp_path / "p", own_service=True, text=slow)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    code = (
+        "from pathlib import Path, PosixPath; from modeldeploy.bundle.recipe import Recipe;"
+        "from modeldeploy.bundle.build import build_recipe;"
+        f"build_recipe({recipe!r}, emit=lambda event: None)"
+    )
+    env = {**os.environ, "TMPDIR": str(temporary)}
+    work = workshop.home / "bundles" / "work"
+    with subprocess.Popen([sys.executable, "-c", code], env=env, start_new_session=True) as child:
+        deadline = time.monotonic() + 60
+        while not list(work.glob("*/src/begun")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert list(work.glob("*/src/begun"))
+        os.killpg(child.pid, signal.SIGKILL)
+    assert list(work.iterdir())
+    (recipe.root / "service.py").write_text(OWN_SERVICE)
+    workshop.build(recipe)
+    assert not list(work.iterdir())
+    assert not list(temporary.iterdir())
 
 
 def test_a_version_with_other_content_is_refused_before_anything_is_made(
@@ -246,7 +320,10 @@ def test_any_model_will_do_for_an_own_service_and_is_not_unpickled(
 ) -> None:
     recipe = workshop.project(tmp_path / "p", own_service=True)
     (recipe.root / "model.pkl").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
-    built = workshop.build(replace(recipe, model=recipe.root / "model.pkl"))
+    recipe = replace(recipe, model=recipe.root / "model.pkl")
+    with pytest.raises(BundleError, match=r"model.pkl is dangerous to load: .* os.system"):
+        workshop.build(recipe)
+    built = workshop.build(replace(recipe, trust={"model.pkl": "made for this test"}))
     manifest = Manifest.read(built.path)
     assert (manifest.framework, manifest.signature, manifest.model) == ("custom", None, ("src/model.pkl",))
     assert not list(tmp_path.rglob("pwned"))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bundle_place import Workshop, recipe_for, write_model
-from modeldeploy.bundle import lock, uvtool
+from modeldeploy.bundle import environment, lock, uvtool
 from modeldeploy.bundle.lock import FILENAME
 from modeldeploy.errors import BundleError
 from needs import need
@@ -157,3 +159,73 @@ def test_uv_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uv", None)
     with pytest.raises(BundleError, match="uv is missing"):
         uvtool.binary()
+
+
+BOTH = ("linux/amd64", "linux/arm64")
+
+
+def test_a_lock_tells_the_exact_python_and_its_platforms(tmp_path: Path) -> None:
+    recipe = recipe_for(tmp_path, requirements=SMALL, platforms=BOTH)
+    made = lock.resolve(recipe)
+    assert made.python == platform.python_version()
+    assert made.platforms == BOTH
+    head = (tmp_path / FILENAME).read_text().splitlines()[0]
+    assert head.endswith(f" on Python {platform.python_version()} for linux/amd64, linux/arm64")
+    assert lock.present(recipe) == made
+    assert lock.present(replace(recipe, platforms=())) is None
+
+
+def test_the_exact_python_of_a_lock_stays_when_another_machine_resolves_it_again(tmp_path: Path) -> None:
+    recipe = recipe_for(tmp_path, requirements=SMALL)
+    lock.resolve(recipe)
+    path = tmp_path / FILENAME
+    other = f"{recipe.python}.99"
+    path.write_text(path.read_text().replace(f"Python {platform.python_version()}", f"Python {other}"))
+    more = replace(recipe, requirements=(*SMALL, "idna==3.10"))
+    assert lock.resolve(more).python == other
+    assert lock.resolve(more, upgrade=True).python == platform.python_version()
+
+
+def test_a_lock_of_an_older_version_is_made_anew(tmp_path: Path) -> None:
+    recipe = recipe_for(tmp_path, requirements=SMALL)
+    made = lock.resolve(recipe)
+    (tmp_path / FILENAME).write_text(f"{lock._HEADER} sha256:{'0' * 64}\n{made.text}")
+    assert lock.present(recipe) is None
+    assert lock.latest(recipe) == lock.Lock(made.text)
+    assert lock.resolve(recipe).text == made.text
+
+
+def test_a_python_that_is_not_on_this_machine_has_an_exact_version_all_the_same() -> None:
+    assert environment.exact_version("3.14").startswith("3.14.")
+    assert environment.exact_version("3.99") == "3.99"
+
+
+def test_packages_without_wheels_are_told_with_their_platform_and_what_to_do(tmp_path: Path) -> None:
+    requirements = ("docopt==0.6.2", "intel-openmp==2024.2.1", "six==1.16.0")
+    recipe = recipe_for(tmp_path, requirements=requirements, platforms=BOTH)
+    with pytest.raises(BundleError, match="there is no wheel of docopt for linux/amd64; ") as caught:
+        lock.resolve(recipe)
+    assert caught.value.details["missing"] == {
+        "linux/amd64": ["docopt"],
+        "linux/arm64": ["docopt", "intel-openmp"],
+    }
+    assert (caught.value.hint or "").endswith("[build] platforms = []")
+    assert not (tmp_path / FILENAME).exists()
+    with pytest.raises(BundleError, match="no wheel of intel-openmp for linux/arm64") as caught:
+        lock.resolve(replace(recipe, requirements=requirements[1:]))
+    assert (caught.value.hint or "").endswith('[build] platforms = ["linux/amd64"]')
+    assert lock.resolve(replace(recipe, platforms=())).count == 3
+
+
+def test_pins_are_read_with_their_markers_and_hashes() -> None:
+    first, second = "0" * 64, "1" * 64
+    text = (
+        f"Six==1.16.0 \\\n    --hash=sha256:{first} \\\n    --hash=sha256:{second}\n"
+        f"uvloop[dev]==0.19 ; sys_platform != 'win32' \\\n    --hash=sha256:{first}\n"
+        f"mine @ https://host.example/mine.whl \\\n    --hash=sha256:{first}\n"
+    )
+    six, uvloop, mine = lock.pins(text)
+    assert (six.name, six.version, six.marker, len(six.hashes)) == ("six", "1.16.0", "", 2)
+    assert (uvloop.name, uvloop.version, uvloop.marker) == ("uvloop[dev]", "0.19", "sys_platform != 'win32'")
+    assert (mine.name, mine.version) == ("mine", "https://host.example/mine.whl")
+    assert lock.Lock(text).version("six") == "1.16.0"

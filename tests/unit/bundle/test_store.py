@@ -6,43 +6,19 @@ import multiprocessing
 import os
 import re
 import stat
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from bundle_place import put
 from modeldeploy import files
-from modeldeploy.bundle import stage
+from modeldeploy.bundle import digests
 from modeldeploy.bundle.manifest import MANIFEST, Manifest
-from modeldeploy.bundle.stage import Item
 from modeldeploy.bundle.store import BundleStore, remove
 from modeldeploy.errors import BundleError
 
 BIG = b"w" * (1 << 20)
-
-
-def put(
-    store: BundleStore, version: str = "1.0.0", code: bytes = b"pass", weights: bytes = b"", **changes: object
-) -> Path:
-    """Add a small bundle, as a build would."""
-    items = [Item.of_bytes("src/service.py", code), Item.of_bytes("run.sh", b"#!", executable=True)]
-    if weights:
-        items.append(Item.of_bytes("src/model.onnx", weights))
-    fields: dict[str, Any] = {
-        "name": "digits",
-        "version": version,
-        "framework": "custom",
-        "entrypoint": "service:S",
-        "model": (),
-        "python": "3.11",
-        "lock": "sha256:0",
-        "requirements": (),
-        "files": tuple(item.file for item in items),
-    }
-    manifest = Manifest(**(fields | changes))
-    with store.workspace() as folder:
-        stage.write([*items, Item.of_bytes(MANIFEST, manifest.to_bytes())], folder, store.take)
-        return store.add(folder, manifest)[0].path
 
 
 def test_a_bundle_is_found_by_version_by_digest_and_by_the_start_of_its_digest() -> None:
@@ -207,3 +183,83 @@ def test_manifests_are_canonical_and_refuse_other_formats(tmp_path: Path) -> Non
         Manifest.read(tmp_path)
     with pytest.raises(BundleError, match="is no bundle"):
         Manifest.read(tmp_path / "nowhere")
+
+
+def test_manifests_of_older_and_later_versions_keep_their_digests() -> None:
+    content = (put(BundleStore()) / MANIFEST).read_bytes()
+    assert not {b"license", b"metadata", b"platforms", b"python_full", b"others"} & set(
+        re.findall(rb"[a-z_]+", content)
+    )
+    later = b'{"colour":{"a":[1]},' + content[1:]
+    manifest = Manifest.from_bytes(later)
+    assert manifest.others == {"colour": {"a": [1]}}
+    assert manifest.to_bytes() == later
+    told = replace(
+        manifest,
+        license="MIT",
+        metadata={"auc": 0.9, "ä": [1]},
+        platforms=("linux/amd64",),
+        python_full="3.11.7",
+    )
+    assert Manifest.from_bytes(told.to_bytes()) == told
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"format":1', b'"format": 1'),
+        (b'"format":1', b'"format":1,"format":1'),
+        (b'"format":1', b'"format":1,"platforms":["../x"]'),
+        (b'"format":1', b'"format":1,"python_full":"--x"'),
+        (b'"format":1', b'"format":1,"license":""'),
+    ],
+)
+def test_a_manifest_has_one_form_only(old: bytes, new: bytes) -> None:
+    content = (put(BundleStore()) / MANIFEST).read_bytes()
+    with pytest.raises(BundleError, match="not a manifest of mdeploy"):
+        Manifest.from_bytes(content.replace(old, new))
+
+
+def test_a_big_file_whose_bytes_changed_behind_its_time_is_not_shared_any_further() -> None:
+    store = BundleStore()
+    first = put(store, weights=BIG)
+    victim = first / "src" / "model.onnx"
+    victim.chmod(0o600)
+    with victim.open("r+b") as stream:
+        stream.write(b"X")
+    os.utime(victim, (315532800, 315532800))
+    with pytest.raises(BundleError, match=r"model.onnx was changed"):
+        store.check(first, full=True)
+    second = put(store, "1.0.1", weights=BIG)
+    assert (second / "src" / "model.onnx").read_bytes() == BIG
+    third = put(store, "1.0.2", weights=BIG)
+    assert (third / "src" / "model.onnx").samefile(second / "src" / "model.onnx")
+
+
+def test_a_shared_big_file_is_not_read_again_for_each_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = BundleStore()
+    put(store, weights=BIG)
+    monkeypatch.setattr(digests, "sha256_of", lambda path: pytest.fail(f"{path} was read"))
+    for number in range(3):
+        put(store, f"1.1.{number}", weights=BIG)
+
+
+def test_what_is_held_cannot_be_claimed_and_what_was_removed_cannot_be_held() -> None:
+    store = BundleStore()
+    path = put(store)
+    digest = store.digest_of("digits", "1.0.0") or ""
+    with store.hold(digest) as held, store.hold(digest):
+        assert held == path
+        with store.claim(digest) as alone:
+            assert not alone
+    with store.claim(digest) as alone:
+        assert alone
+    remove(path)
+    with pytest.raises(BundleError, match="not on this machine any more") as caught, store.hold(digest):
+        pass
+    assert digest in (caught.value.hint or "")
+    with pytest.raises(BundleError, match=r"digits:1.0.0 is not on this machine any more"):
+        store.find("digits", "1.0.0")
+    with pytest.raises(BundleError, match=r"digits:1.0.0 exists with other content"):
+        put(store, code=b"other")
+    assert put(store) == path
