@@ -1,0 +1,185 @@
+"""Whose signatures count: those by one of the given keys, of this manifest, for a repository of its name."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from modeldeploy.oci.descriptor import Descriptor
+from modeldeploy.registry.base import Repository
+from modeldeploy.signing import attached, payload
+from modeldeploy.signing.keys import PublicKey
+from modeldeploy.signing.payload import Claims
+from modeldeploy.signing.signers import Signer
+
+SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
+SIGNATURE = "dev.cosignproject.cosign/signature"
+_LONGEST_SIGNATURE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A signature that counts."""
+
+    key: str
+    """Name of the key that verified it, as the project file has it."""
+    fingerprint: str
+    """Of that key."""
+    identity: str
+    """The repository that it was signed in."""
+    claims: Mapping[str, object] = field(default_factory=dict)
+    """What else was signed: ``version`` and ``bundle`` where mdeploy signed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """All signatures of a manifest: those that count, and why the others do not."""
+
+    verified: tuple[Verified, ...] = ()
+    rejected: tuple[str, ...] = ()
+    """A sentence for people each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What became of signing."""
+
+    digest: str
+    """Of the manifest that is signed."""
+    fingerprint: str
+    new: bool
+    """False where the same key had said the same before."""
+
+
+def verified(
+    repository: Repository,
+    descriptor: Descriptor,
+    keys: Sequence[PublicKey],
+    *,
+    claims: Mapping[str, str] | None = None,
+) -> tuple[Verified, ...]:
+    """The signatures of a manifest that count; none for one that nobody has signed.
+
+    ``claims`` are what a signature must also say, such as ``{"version": "1.0.0"}``, if it says anything
+    of that name: so a signature does not count for another version. Raises `RegistryError` only.
+    """
+    return judge(repository, descriptor, keys, claims=claims).verified
+
+
+def judge(
+    repository: Repository,
+    descriptor: Descriptor,
+    keys: Sequence[PublicKey],
+    *,
+    claims: Mapping[str, str] | None = None,
+) -> Judged:
+    """As `verified`, with the reasons against the signatures that do not count."""
+    counting: list[Verified] = []
+    against: list[str] = []
+    largest = payload.LARGEST
+    try:
+        found = attached.pieces(repository, descriptor.digest, attached.SIGNATURES, SIMPLE_SIGNING, largest)
+        for piece in found:
+            one = _judge(piece, repository, descriptor.digest, keys, claims or {})
+            if isinstance(one, str):
+                against.append(one)
+            elif one not in counting:
+                counting.append(one)
+    except attached.Unreadable as error:
+        against.append(f"no signatures can be read: {error}")
+    return Judged(tuple(counting), tuple(dict.fromkeys(against)))
+
+
+def sign(
+    repository: Repository,
+    descriptor: Descriptor,
+    signer: Signer,
+    *,
+    claims: Mapping[str, str] | None = None,
+) -> Signature:
+    """Sign a manifest that is in the repository, and keep the signature beside it.
+
+    Nothing is added where the same key has signed the same claims before. Raises `RegistryError`, and what
+    the signer raises.
+    """
+    said = payload.write(descriptor.digest, payload.identity_of(repository.where), claims or {})
+    if _said_before(repository, descriptor.digest, said, signer.public):
+        return Signature(descriptor.digest, signer.public.fingerprint, new=False)
+    signature = base64.b64encode(signer.sign(said)).decode()
+    piece = attached.Piece(SIMPLE_SIGNING, said, {SIGNATURE: signature})
+    _attach(repository, descriptor.digest, piece)
+    return Signature(descriptor.digest, signer.public.fingerprint, new=True)
+
+
+def _attach(repository: Repository, digest: str, piece: attached.Piece) -> None:
+    from modeldeploy.errors import RegistryRefused
+
+    try:
+        attached.attach(repository, digest, attached.SIGNATURES, piece)
+    except attached.Unreadable as error:
+        tag = attached.tag_of(digest, attached.SIGNATURES)
+        raise RegistryRefused(
+            f"{repository.where}:{tag} holds no signatures, and is left as it is: {error}",
+            hint="see who put it there, and remove that tag",
+        ) from None
+
+
+def _said_before(repository: Repository, digest: str, said: bytes, key: PublicKey) -> bool:
+    try:
+        found = attached.pieces(repository, digest, attached.SIGNATURES, SIMPLE_SIGNING, payload.LARGEST)
+        return any(piece.content == said and key.verifies(_signature(piece) or b"", said) for piece in found)
+    except attached.Unreadable:
+        return False
+
+
+def _judge(
+    piece: attached.Piece,
+    repository: Repository,
+    digest: str,
+    keys: Sequence[PublicKey],
+    expected: Mapping[str, str],
+) -> Verified | str:
+    signature = _signature(piece)
+    if signature is None:
+        return "a signature is not one: its text is no base64"
+    # The signature first: only what a known key has signed is looked into.
+    key = next((key for key in keys if key.verifies(signature, piece.content)), None)
+    if key is None:
+        return f"a signature was made by none of {_named(keys)}"
+    try:
+        said = payload.read(piece.content)
+    except ValueError as error:
+        return f"what {key.name} signed cannot be read: {error}"
+    reason = _mismatch(said, digest, repository.where, expected)
+    if reason:
+        return f"{key.name} signed something else: {reason}"
+    return Verified(key.name, key.fingerprint, said.identity, said.optional)
+
+
+def _signature(piece: attached.Piece) -> bytes | None:
+    text = piece.annotations.get(SIGNATURE, "")
+    if not text or len(text) > _LONGEST_SIGNATURE or not text.isascii():
+        return None
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _mismatch(said: Claims, digest: str, where: str, expected: Mapping[str, str]) -> str | None:
+    """What a signature of one of our keys says that does not hold here; None if all does."""
+    if said.digest != digest:
+        return f"it is of {said.digest[:19]}, not of {digest[:19]}"
+    name = where.rstrip("/").rpartition("/")[2]
+    if said.name != name:
+        return f"it is for the repository {said.name[:80]!r}, not for {name!r}"
+    for claim, value in expected.items():
+        if claim in said.optional and said.optional[claim] != value:
+            return f"it says {claim} {str(said.optional[claim])[:80]!r}, not {value!r}"
+    return None
+
+
+def _named(keys: Sequence[PublicKey]) -> str:
+    return ", ".join(key.name for key in keys) or "your public keys: there are none"
