@@ -1,10 +1,11 @@
-"""Serve a Bento from one process on one unix socket: ``python -m mdeploy_serving.worker --socket PATH``.
+"""Serve a Bento from one process: ``python -m mdeploy_serving.worker --socket PATH``, or ``--port N``.
 
 Any Bento: the service that mdeploy generates, or the user's own. It is BentoML's own ASGI application,
 run by uvicorn (on uvloop and httptools where they are installed) without the processes, the access log
 and the home folder that ``bentoml serve`` brings along.
 
-The socket is bound at once and listened on when the model is loaded and warm, so a connection that is
+On a machine it listens on a unix socket; in a container, whose network is its own, on a port. Either is
+bound at once and listened on when the model is loaded and warm, so a connection that is
 accepted is one that is served. SIGTERM stops accepting, lets the requests in flight finish, and exits
 with 0.
 """
@@ -22,6 +23,7 @@ import signal
 import socket
 import stat
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -52,11 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     _set_up_process()
-    path: Path = options.socket.absolute()
     try:
         with ExitStack() as held:
-            held.enter_context(_bentoml_home(path))
-            listener = held.enter_context(_bound(path))
+            listener = _listener(options, held)
             server = _Server(_application(options.bundle.absolute()), held, drain=options.drain, began=began)
             return _run(server, listener)
     except Exception:
@@ -64,11 +64,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _listener(options: argparse.Namespace, held: ExitStack) -> socket.socket:
+    """Where to listen, bound; and a home for BentoML."""
+    if options.socket is None:
+        held.enter_context(_bentoml_scratch())
+        return held.enter_context(_bound_port(options.host, options.port))
+    path: Path = options.socket.absolute()
+    held.enter_context(_bentoml_home(path))
+    return held.enter_context(_bound(path))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="mdeploy_serving.worker", description="Serve a Bento on a unix socket, in one process."
+        prog="mdeploy_serving.worker", description="Serve a Bento on a unix socket or a port, in one process."
     )
-    parser.add_argument("--socket", type=Path, required=True, help="where to listen; a stale one is replaced")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--socket", type=Path, help="where to listen; a stale one is replaced")
+    where.add_argument("--port", type=int, help="where to listen, in a container; 0 takes a free one")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on with --port (default: %(default)s)"
+    )
     parser.add_argument(
         "--bundle",
         type=Path,
@@ -189,6 +204,41 @@ def _bentoml_home(path: Path) -> Iterator[None]:
         yield
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def _bentoml_scratch() -> Iterator[None]:
+    """A new scratch folder as BentoML's home, unless the environment names one.
+
+    Where the root is read-only and nothing is mounted on /tmp, shared memory is what a container can write.
+    """
+    if os.environ.get("BENTOML_HOME"):
+        yield
+        return
+    shared = Path("/dev/shm")  # noqa: S108  # only as a place for a folder of an unforeseeable name
+    try:
+        home = tempfile.mkdtemp(prefix="bentoml-")
+    except OSError:
+        if not os.access(shared, os.W_OK):
+            raise
+        home = tempfile.mkdtemp(prefix="bentoml-", dir=shared)
+        os.environ["TMPDIR"] = os.fspath(shared)
+    os.environ["BENTOML_HOME"] = home
+    try:
+        yield
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def _bound_port(host: str, port: int) -> Iterator[socket.socket]:
+    """A TCP socket bound to an address of this machine. Raises OSError where it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        log.info("port %d of %s", listener.getsockname()[1], host)
+        yield listener
 
 
 @contextmanager

@@ -1,0 +1,64 @@
+"""Into a file or a folder: an archive for any engine, or a whole OCI image layout."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from modeldeploy import files
+from modeldeploy.bundle.artifact import version_tag
+from modeldeploy.errors import ConfigError
+from modeldeploy.events import Emit
+from modeldeploy.image import archive, telling
+from modeldeploy.image.assemble import Image
+from modeldeploy.oci.layout import Layout
+
+
+def write(image: Image, to: Path, *, emit: Emit) -> None:
+    """Write the image: an archive if the name ends with ``.tar``, else a layout with a tag per version.
+
+    Raises `ConfigError` for what cannot be written.
+    """
+    try:
+        with telling.step(emit, "output", f"writing {to}", path=str(to)) as told:
+            if to.suffix == ".tar":
+                _archive(image, to)
+            else:
+                _layout(image, to)
+            told["message"] = f"wrote {to}"
+    except OSError as error:
+        raise files.disk_full(to, error) or ConfigError(
+            f"cannot write {to}: {error.strerror}", hint="choose a place that you may write to"
+        ) from error
+
+
+def _archive(image: Image, to: Path) -> None:
+    if len(image.platforms) > 1:
+        raise ConfigError(
+            f"an archive holds one platform, and the image has {len(image.platforms)}",
+            hint=f"--platform {image.platforms[0].platform}, or write a layout: --output FOLDER",
+        )
+    temporary = to.with_name(f".{to.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as stream:
+            archive.write(image, image.platforms[0], stream, moved=lambda _: None)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(to)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _layout(image: Image, to: Path) -> None:
+    layout = Layout(to)
+    for each in image.platforms:
+        for part in each.parts:
+            layout.blobs.add(part.blob, moved=lambda _: None)
+        layout.blobs.write(each.config, each.config_descriptor.digest)
+        layout.put_manifest(each.manifest, each.descriptor.media_type)
+    top = image.descriptor
+    layout.put_manifest(image.content, top.media_type)
+    tag = version_tag(image.bundle.version)
+    before = layout.tag(tag)
+    layout.set_tag(tag, top, was=before.digest if before else None)
