@@ -120,16 +120,19 @@ def side_by_side(address: Address, request: bytes, seconds: float, *, connection
     return latencies
 
 
-def first_200(address: Address, *, within: float) -> float:
-    """Ask ``GET /readyz`` until it answers 200. Returns when that was.
+_READY = b"GET /readyz HTTP/1.1\r\nhost: benchmark\r\nconnection: close\r\n\r\n"
+
+
+def first_200(address: Address, *, within: float, body: bytes | None = None) -> float:
+    """Ask ``GET /readyz`` (or, with a body, ``POST /predict``) until it answers 200. Returns when that was.
 
     Raises `Failed` if it was not within so many seconds.
     """
-    request = b"GET /readyz HTTP/1.1\r\nhost: benchmark\r\nconnection: close\r\n\r\n"
+    request = _READY if body is None else _prediction(body)
     over = time.perf_counter() + within
     while time.perf_counter() < over:
         try:
-            with Client(address, timeout=1.0) as client:
+            with Client(address, timeout=1.0 if body is None else within) as client:
                 client.socket.sendall(request)
                 status = client.socket.recv(64)
         except OSError:
@@ -138,3 +141,11 @@ def first_200(address: Address, *, within: float) -> float:
             return time.perf_counter()
         time.sleep(0.005)
     raise Failed(f"{address} was not ready within {within:g} s")
+
+
+def _prediction(body: bytes) -> bytes:
+    head = (
+        "POST /predict HTTP/1.1\r\nhost: benchmark\r\nconnection: close\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body

@@ -15,9 +15,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from modeldeploy import files
-from modeldeploy.bundle import bento, lock
+from modeldeploy.bundle import bento, lock, stage
 from modeldeploy.bundle.build import Built, build_recipe
+from modeldeploy.bundle.manifest import MANIFEST, Manifest
 from modeldeploy.bundle.recipe import Recipe
+from modeldeploy.bundle.stage import Item
+from modeldeploy.bundle.store import BundleStore
 from modeldeploy.events import Event
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -76,6 +79,30 @@ def recipe_for(root: Path, **changes: Any) -> Recipe:
         "exclude": (),
     }
     return Recipe(**(values | changes))
+
+
+def put(
+    store: BundleStore, version: str = "1.0.0", code: bytes = b"pass", weights: bytes = b"", **changes: object
+) -> Path:
+    """Add a small bundle to a store, as a build would, and without one."""
+    items = [Item.of_bytes("src/service.py", code), Item.of_bytes("run.sh", b"#!", executable=True)]
+    if weights:
+        items.append(Item.of_bytes("src/model.onnx", weights))
+    fields: dict[str, Any] = {
+        "name": "digits",
+        "version": version,
+        "framework": "custom",
+        "entrypoint": "service:S",
+        "model": (),
+        "python": "3.11",
+        "lock": "sha256:0",
+        "requirements": (),
+        "files": tuple(item.file for item in items),
+    }
+    manifest = Manifest(**(fields | changes))
+    with store.workspace() as folder:
+        stage.write([*items, Item.of_bytes(MANIFEST, manifest.to_bytes())], folder, store.take)
+        return store.add(folder, manifest)[0].path
 
 
 @dataclass

@@ -66,7 +66,8 @@ def _lay_out(path: Path, marker: Path) -> None:
     try:
         private(path)
         _insist_on_own(path)
-        if any(entry.name != "format" for entry in path.iterdir()):
+        others = [entry for entry in path.iterdir() if not entry.name.startswith(f".{marker.name}.")]
+        if others and not marker.exists():  # another process that lays it out now writes the marker first
             raise ConfigError(
                 f"{path} holds files but no 'format': an older mdeploy's folder, or not mdeploy's",
                 hint=f"move it away (mv '{path}' '{path}.old'), or set MDEPLOY_HOME",

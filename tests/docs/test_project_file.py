@@ -22,6 +22,8 @@ REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "modeldeploy.toml.example"
 REMEDY = "make it anew: python -m modeldeploy.config.document docs/reference"
 
+FREE = [("env",), ("metadata",), ("ignore",), ("trust",)]
+"""Tables whose keys are the user's."""
 KEYS = list(describe.every_key())
 
 
@@ -30,23 +32,27 @@ def example() -> dict[str, Any]:
 
 
 def paths(value: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    if not isinstance(value, dict) or at[-1:] == ("env",):
+    if not isinstance(value, dict) or at[-1:] in FREE:
         return
     for key, item in value.items():
-        name = "NAME" if at == ("targets",) else key
+        name = "NAME" if at in (("targets",), ("policy",)) else key
         yield (*at, name)
         yield from paths(item, (*at, name))
 
 
-def test_the_example_loads(tmp_path: Path) -> None:
+def test_the_example_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "modeldeploy.toml").write_text(EXAMPLE.read_text())
-    for name in ("model.onnx", "golden.npz", "service.py"):
+    for name in ("model.onnx", "golden.npz", "service.py", "ca.pem", "cosign.pub"):
         (tmp_path / name).touch()
-    assert load(tmp_path).findings() == ()
+    monkeypatch.setenv("REGISTRY_TOKEN", "x")
+    only_for_a_bucket = {"profile", "region", "endpoint"}
+    found = {finding.message.partition(":")[0] for finding in load(tmp_path).findings()}
+    assert found == {f"registry.{key}" for key in only_for_a_bucket}
+    assert load(tmp_path, env="production").target("local").replicas == 4
 
 
 def test_the_example_shows_every_key_and_no_other() -> None:
-    assert set(paths(example())) - {("targets", "NAME")} == {key.path for key in KEYS}
+    assert set(paths(example())) - {("targets", "NAME"), ("policy", "NAME")} == {key.path for key in KEYS}
 
 
 def test_the_example_has_a_comment_above_every_key() -> None:
@@ -103,7 +109,8 @@ def test_writes_both(tmp_path: Path) -> None:
 def test_the_reference_names_every_key() -> None:
     page = document.page()
     for key in KEYS:
-        if key.path == ("targets",):
+        if key.path[0] in describe.NAMED and len(key.path) == 1:
+            assert f"## `[{key.path[0]}.NAME]`" in page
             continue
         assert f"| `{key.path[-1]}` |" in page or f"## `[{'.'.join(key.path)}]`" in page
 
@@ -148,7 +155,7 @@ def test_what_an_editor_refuses_mdeploy_refuses_too(key: describe.Key, value: An
 
 @pytest.mark.parametrize("path", sorted({key.path[:-1] for key in KEYS}), ids=".".join)
 def test_an_editor_refuses_unknown_keys_in_every_table(path: tuple[str, ...]) -> None:
-    if path == ("targets",):
+    if path in (("targets",), ("policy",)):
         return
     assert not VALIDATOR.is_valid(with_value(example(), (*path, "unknwon"), 1))
 

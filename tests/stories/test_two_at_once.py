@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
-
 import pytest
 
+from modeldeploy import identity
 from story_project import Story
 
 pytestmark = pytest.mark.story
@@ -33,7 +32,7 @@ def test_of_two_deploys_at_once_one_wins_and_the_other_is_told_who_has_the_lock(
     loser, winner = ended[LOCKED].end(), ended[0]
     assert loser.error["kind"] == "LockHeld"
     assert f"pid {winner.process.pid}" in loser.error["message"]
-    assert f"{getpass.getuser()}@" in loser.error["message"]
+    assert identity.current() in loser.error["message"]
     assert "mdeploy deploy local" in loser.error["message"]
     assert loser.error["details"]["command"] == "mdeploy deploy local --json"
     assert user.weights() == {"1.0.0": 0, "1.1.0": 100}

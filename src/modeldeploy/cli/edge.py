@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
 from modeldeploy import errors
@@ -65,7 +66,7 @@ def _split(words: list[str]) -> tuple[str, list[str]]:
         words = [*words[1:], "--help"]
     at = 0
     while at < len(words) and words[at].startswith("-"):
-        at += 2 if words[at] == "--project" else 1
+        at += 2 if words[at] in ("--project", "--env") else 1
     command = words[at] if at < len(words) else ""
     return command, words[:at] + words[at + 1 :]
 
@@ -80,6 +81,8 @@ def _carry_out(command: str, rest: list[str], terminal: Terminal) -> Answer | No
         terminal.say(parser.format_help())
         return None
     values = parser.read(rest)
+    if values.env:
+        os.environ["MDEPLOY_ENV"] = values.env  # for this command, and for the programs that it starts
     from importlib import import_module
 
     from modeldeploy.cli.session import Session
@@ -126,9 +129,10 @@ def kind_of(error: ModelDeployError) -> str:
 
 
 def _stopped(command: str, rest: list[str]) -> Stopped:
-    if command not in ("deploy", "rollback", "resume", "abort"):
+    if command not in ("deploy", "promote", "rollback", "resume", "abort"):
         return Stopped("interrupted")
-    target = next((word for word in rest if not word.startswith("-")), "TARGET")
+    words = [word for word in rest if not word.startswith("-")]
+    target = next(iter(words[1:] if command == "promote" else words), "TARGET")
     return Stopped(
         f"interrupted in the middle of 'mdeploy {command}': traffic stays where it is now",
         hint=f"mdeploy resume {target}    (go on)\n"

@@ -50,16 +50,20 @@ class Session:
         return peek(self.root, self.values.target).target
 
     def view(self, *, of_rollout: bool = False) -> View:
-        """Where this command's events go: JSON lines, plain lines, or (a rollout's) a live view."""
+        """Where this command's events go: JSON lines, plain lines, or a live view."""
         from modeldeploy.cli import views
 
         if self.json:
             return views.JsonView(self.terminal)
-        if of_rollout and self.terminal.live:
+        if not self.terminal.live:
+            return views.PlainView(self.terminal)
+        if of_rollout:
             from modeldeploy.cli.live import LiveView
 
             return LiveView(self.terminal)
-        return views.PlainView(self.terminal)
+        from modeldeploy.cli.working import WorkView
+
+        return WorkView(self.terminal)
 
     def note(self, text: str) -> None:
         """Tell people something beside the answer."""

@@ -59,6 +59,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def size(count: float) -> str:
+    """Bytes in a unit that is read at a glance: ``512 B``, ``7.9 kB``, ``12.4 MB``, ``1.2 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
+
+
 def age(seconds: float) -> str:
     """How long ago, in one unit: ``12 s``, ``3 min``, ``2 h``, ``5 d``."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):

@@ -65,6 +65,7 @@ class PlainView(_Lines):
         self._last = ""
         self._judged: Mapping[str, Any] = {}
         self._told: tuple[float, object] = (0.0, None)
+        self._moved = 0.0
 
     def show(self, event: Event) -> None:
         for line in self.lines(event):
@@ -84,7 +85,15 @@ class PlainView(_Lines):
     def _build_warning(self, event: Event) -> Iterable[str]:
         yield f"{'WARNING':8} {event.message}"
 
-    _audit_failed = _build_warning
+    _audit_failed = _audit_delayed = _build_warning
+
+    def _transfer(self, event: Event) -> Iterable[str]:
+        """Begin, end, and every ten seconds how far it is."""
+        moving = event.data.get("state") not in ("started", "done")
+        if moving and event.at - self._moved < QUIET:
+            return
+        self._moved = event.at
+        yield f"{event.message}{f': {_part(event.data)}' if moving else ''}"
 
     def _rollout_start(self, event: Event) -> Iterable[str]:
         data = event.data
@@ -140,6 +149,13 @@ class PlainView(_Lines):
         measures, self._judged, self._told = self._judged.get("measures") or (), {}, (0.0, None)
         for measure in measures:
             yield f"{'':11}{text.gate_sentence(measure)}"
+
+
+def _part(data: Mapping[str, object]) -> str:
+    done, total = data.get("done"), data.get("total")
+    if not isinstance(done, int) or not isinstance(total, int):
+        return "going on"
+    return f"{text.size(done)} of {text.size(total)}"
 
 
 def _seconds(data: Mapping[str, object]) -> float:

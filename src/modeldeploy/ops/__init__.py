@@ -12,35 +12,72 @@ import importlib
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modeldeploy.ops.checking import check, doctor
+    from modeldeploy.ops.imaging import image
+    from modeldeploy.ops.inventory import bundles, gc, inspect, why
     from modeldeploy.ops.making import build, golden, init, lock, smoke
+    from modeldeploy.ops.naming import alias, aliases
+    from modeldeploy.ops.promotion import approve, promote
     from modeldeploy.ops.rollouts import abort, deploy, destroy, plan, resume, rollback
+    from modeldeploy.ops.shipping import pull, push
+    from modeldeploy.ops.scanning import scan
+    from modeldeploy.ops.signing import keygen, sign
+    from modeldeploy.ops.tracing import at, audit, audit_verify, trace
+    from modeldeploy.ops.verifying import verify
     from modeldeploy.ops.watching import history, logs, predict, status, up
 
 __all__ = [
     "abort",
+    "alias",
+    "aliases",
+    "approve",
+    "at",
+    "audit",
+    "audit_verify",
     "build",
+    "bundles",
     "check",
     "deploy",
     "destroy",
     "doctor",
+    "gc",
     "golden",
     "history",
+    "image",
     "init",
+    "inspect",
+    "keygen",
     "lock",
     "logs",
     "plan",
     "predict",
+    "promote",
+    "pull",
+    "push",
     "resume",
     "rollback",
+    "scan",
+    "sign",
     "smoke",
     "status",
+    "trace",
     "up",
+    "verify",
+    "why",
 ]
 
 _MODULES = {
+    "naming": ("alias", "aliases"),
     "checking": ("check", "doctor"),
+    "imaging": ("image",),
+    "inventory": ("bundles", "gc", "inspect", "why"),
     "making": ("build", "golden", "init", "lock", "smoke"),
+    "promotion": ("approve", "promote"),
     "rollouts": ("abort", "deploy", "destroy", "plan", "resume", "rollback"),
+    "tracing": ("at", "audit", "audit_verify", "trace"),
+    "shipping": ("pull", "push"),
+    "scanning": ("scan",),
+    "signing": ("keygen", "sign"),
+    "verifying": ("verify",),
     "watching": ("history", "logs", "predict", "status", "up"),
 }
 

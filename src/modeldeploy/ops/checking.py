@@ -37,6 +37,7 @@ def check(root: Path) -> list[Finding]:
     findings += _check_model(project)
     findings += _check_python(project)
     findings += _check_lock(project)
+    findings += _check_registry(project)
     for name in project.file.targets:
         findings += _check_target(project, name)
     return findings
@@ -107,6 +108,21 @@ def _check_lock(project: Project) -> Iterator[Finding]:
         yield Finding("lock", Level.OK, f"the next build will resolve {lock.FILENAME}")
     else:
         yield Finding("lock", Level.OK, f"{lock.FILENAME} pins {known.count} packages")
+
+
+def _check_registry(project: Project) -> Iterator[Finding]:
+    """Whether the registry answers, and whether it lets us read."""
+    from modeldeploy.ops.references import repository_at
+
+    where = project.locate("registry.url")
+    try:
+        repository = repository_at(project.root, project.file.project.name)
+        tags = repository.tags()
+    except ModelDeployError as error:
+        yield _failed("registry", error, where)
+        return
+    told = f"{len(tags)} tags" if tags else "nothing there yet"
+    yield Finding("registry", Level.OK, f"{repository.where}: {told}")
 
 
 def _check_target(project: Project, name: str) -> Iterator[Finding]:

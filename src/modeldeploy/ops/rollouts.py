@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
-import os
-import platform
 import re
-import shlex
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from modeldeploy.audit import audited
+from modeldeploy.audit import Recorder, Telling
 from modeldeploy.clock import SystemClock
 from modeldeploy.config.peek import peek
-from modeldeploy.errors import ConfigError, PreflightError, TargetUnavailable
+from modeldeploy.errors import ConfigError, ModelDeployError, PreflightError, TargetUnavailable
 from modeldeploy.events import Emit, Event
 from modeldeploy.model import BundleRef, Holder, Level, Policy, RevisionId, RevisionSpec, Sealed
+from modeldeploy.ops.auditing import build_facts, current_holder, recorder, told_bundle
 from modeldeploy.rollout import journal
 from modeldeploy.rollout.acts import Call, Verification, VerifyBundle
 from modeldeploy.rollout.engine import Engine, Outcome
@@ -70,21 +67,20 @@ def deploy(
     emit: Emit,
     interrupted: Interrupted = lambda: False,
 ) -> Outcome:
-    """Roll a bundle out: the one of that reference, else the project's own, built if need be."""
+    """Roll a bundle out: the one of that reference, else the project's own, built if need be.
+
+    Raises `PreflightError` where the target's ``[policy]`` does not let this bundle in.
+    """
     project = _load(root)
-    run = _Run.on(root, target, emit, interrupted)
-    _preflight(run.place)
-    bundle = _bundle(project, ref, emit)
-    insist_on_every_byte(bundle)
-    policy = project.policy(run.target)
-    policy = replace(policy, strategy=strategy) if strategy else policy
-    return run.engine(policy).deploy(revision_spec(project, run.target, bundle), _verifier(bundle.path))
+    run = Run.on(root, target, "deploy", emit, interrupted)
+    preflight(run.place)
+    return run.roll_out(project, _bundle(project, ref, emit), strategy)
 
 
 def plan(root: Path, target: str | None, *, ref: str | None = None, emit: Emit) -> PlanView:
     """The steps that `deploy` would take now. Builds the bundle if need be, touches no target."""
     project = _load(root)
-    run = _Run.on(root, target, emit)
+    run = Run.on(root, target, "deploy", emit)
     spec = revision_spec(project, run.target, _bundle(project, ref, emit))
     observed = run.place.observe()
     policy = project.policy(run.target)
@@ -108,30 +104,46 @@ def rollback(
     interrupted: Interrupted = lambda: False,
 ) -> Outcome:
     """Give all traffic back to a former revision. Needs no valid project file beyond its address."""
-    return _Run.on(root, target, emit, interrupted).engine(Policy()).rollback(to)
+    run = Run.on(root, target, "rollback", emit, interrupted)
+    with run.told():
+        return run.engine(Policy()).rollback(to)
 
 
 def abort(root: Path, target: str | None, *, emit: Emit, interrupted: Interrupted = lambda: False) -> Outcome:
     """Take an unfinished rollout back."""
-    return _Run.on(root, target, emit, interrupted).engine(Policy()).abort()
+    run = Run.on(root, target, "abort", emit, interrupted)
+    with run.told():
+        return run.engine(Policy()).abort()
 
 
 def resume(
     root: Path, target: str | None, *, emit: Emit, interrupted: Interrupted = lambda: False
 ) -> Outcome:
-    """Go on with an unfinished rollout, from any terminal."""
-    run = _Run.on(root, target, emit, interrupted)
+    """Go on with an unfinished rollout, from any terminal. Going forward asks the policy again."""
+    run = Run.on(root, target, "deploy", emit, interrupted)
     entry = journal.unfinished(run.place.store)
     bundle = entry.bundle if entry else None
-    if bundle is None:
-        return run.engine(Policy()).resume(None, None)
+    if entry is None or bundle is None:
+        with run.told():
+            return run.engine(Policy()).resume(None, None)
     path = _path_of(bundle)
-    return run.engine(Policy()).resume(_spec_again(run, bundle, path), _verifier(path))
+    run.about(bundle, entry.candidate, path)
+    if entry.towards == journal.PROMOTED and run.place.observe().traffic.stable != entry.candidate:
+        run.insist_on_policy(bundle, path)
+    from modeldeploy.ops.live import in_use
+
+    with in_use(root, run.target, bundle), run.told():
+        return run.engine(Policy()).resume(_spec_again(run, bundle, path), run.verifier(path))
 
 
 def destroy(root: Path, target: str | None, *, emit: Emit) -> None:
     """Remove everything that the target holds, under its lock. Journals stay."""
-    run = _Run.on(root, target, emit)
+    run = Run.on(root, target, "destroy", emit)
+    with run.told():
+        _destroy(run)
+
+
+def _destroy(run: Run) -> None:
     clock = SystemClock()
     deadline = clock.monotonic() + DESTROY_TIMEOUT
     with run.place.store.lock(run.holder):
@@ -174,12 +186,6 @@ def revision_id(bundle: BundleRef, replicas: int, env: Sealed) -> RevisionId:
     return RevisionId(f"{version}-{digest.hex()[:8]}")
 
 
-def current_holder() -> Holder:
-    """This process, as others are told of it when they find the lock held."""
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return Holder(f"{getpass.getuser()}@{platform.node()}", os.getpid(), command, SystemClock().now())
-
-
 def _load(root: Path) -> Project:
     from modeldeploy.config.load import load
 
@@ -205,7 +211,7 @@ def _path_of(bundle: BundleRef) -> Path:
     return stored_bundle(bundle.name, bundle.digest).path
 
 
-def _spec_again(run: _Run, bundle: BundleRef, path: Path) -> RevisionSpec | None:
+def _spec_again(run: Run, bundle: BundleRef, path: Path) -> RevisionSpec | None:
     """The spec of a candidate whose rollout was interrupted; None if the project file is gone or bad."""
     from modeldeploy.bundle.build import Built
 
@@ -215,40 +221,44 @@ def _spec_again(run: _Run, bundle: BundleRef, path: Path) -> RevisionSpec | None
         return None
 
 
-def _verifier(bundle_path: Path) -> VerifyBundle:
-    def replay(call: Call) -> Verification:
-        from modeldeploy.bundle import golden
-
-        report = golden.verify(call, bundle_path)
-        return Verification(report.total, report.failures)
-
-    return replay
-
-
-def _preflight(place: Target) -> None:
+def preflight(place: Target) -> None:
+    """Raise `PreflightError` for a target that cannot be used as it is."""
     findings = [finding for finding in place.check() if finding.level is Level.ERROR]
     if findings:
         raise PreflightError("the target cannot be used as it is", findings=findings)
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """One command's work on one target: the target, and who is told."""
+class Run:
+    """One command's work on one target: the target, who is told, and what the audit log will say."""
 
     root: Path
     target: str
     place: Target
     holder: Holder
-    emit: Emit
+    recorder: Recorder
+    telling: Telling
     interrupted: Interrupted
 
     @classmethod
-    def on(cls, root: Path, target: str | None, emit: Emit, interrupted: Interrupted = lambda: False) -> _Run:
+    def on(
+        cls,
+        root: Path,
+        target: str | None,
+        kind: str,
+        emit: Emit,
+        interrupted: Interrupted = lambda: False,
+    ) -> Run:
+        """The work of a command that makes an audit entry of that kind, should it change anything."""
         address = peek(root, target)
-        holder = current_holder()
-        told = audited(emit, project=address.project, target=address.target, holder=holder)
+        log = recorder(root, emit)
+        telling = log.telling(log.draft(kind, target=address.target))
         place = open_target(address.driver, address.project, address.target, address.options)
-        return cls(root, address.target, place, holder, told, interrupted)
+        return cls(root, address.target, place, current_holder(), log, telling, interrupted)
+
+    @property
+    def emit(self) -> Emit:
+        return self.telling.emit
 
     def engine(self, policy: Policy) -> Engine:
         return Engine(
@@ -259,6 +269,72 @@ class _Run:
             emit=self.emit,
             interrupted=self.interrupted,
         )
+
+    def roll_out(self, project: Project, bundle: Built, strategy: str | None = None) -> Outcome:
+        """Make a bundle the stable one, if the target's policy lets it in."""
+        from modeldeploy.ops.live import in_use
+
+        policy = project.policy(self.target)
+        policy = replace(policy, strategy=strategy) if strategy else policy
+        with in_use(self.root, self.target, bundle.ref):
+            insist_on_every_byte(bundle)
+            spec = revision_spec(project, self.target, bundle)
+            self.about(bundle.ref, spec.id, bundle.path)
+            self.insist_on_policy(bundle.ref, bundle.path)
+            with self.told():
+                return self.engine(policy).deploy(spec, self.verifier(bundle.path))
+
+    def insist_on_policy(self, bundle: BundleRef, path: Path) -> None:
+        """Raise `PreflightError` with all that the target's policy misses; note what it has found."""
+        from modeldeploy.ops.evidence import insist
+
+        found = insist(self.root, self.target, bundle, path, self.recorder)
+        if found:
+            self.telling.note(policy=[{"check": each.check, "told": each.message} for each in found])
+
+    def verifier(self, bundle_path: Path) -> VerifyBundle:
+        """Replays the bundle's golden samples, and notes how many there were."""
+
+        def replay(call: Call) -> Verification:
+            from modeldeploy.bundle import golden
+
+            report = golden.verify(call, bundle_path)
+            self.telling.note(golden={"total": report.total, "failed": len(report.failures)})
+            return Verification(report.total, report.failures)
+
+        return replay
+
+    def about(self, bundle: BundleRef, revision: RevisionId | None, path: Path | None = None) -> None:
+        """What the audit entry is about."""
+        self.telling.revise(replace(self.telling.record, bundle=bundle, revision=revision))
+        if path is not None:
+            self.telling.note(build=build_facts(path))
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Make one audit entry of what happens within, however it ends, and deliver it if that is quick."""
+        try:
+            yield
+        except BaseException as error:
+            self._conclude(error)
+            raise
+        self._conclude(None)
+
+    def _conclude(self, error: BaseException | None) -> None:
+        if self.telling.began and isinstance(error, Exception | None):
+            self._name_what_is_live()
+        if self.telling.finish(error) and isinstance(error, Exception | None):
+            self.recorder.deliver()  # a second Ctrl-C is in a hurry: the next command delivers it
+
+    def _name_what_is_live(self) -> None:
+        try:
+            observed = self.place.observe()
+        except ModelDeployError:
+            return  # the entry names revisions all the same
+        self.telling.note(bundles={known.id: told_bundle(known.bundle) for known in observed.revisions})
+        stable = observed.find(observed.traffic.stable) if observed.traffic.stable else None
+        if self.telling.record.bundle is None and stable:
+            self.about(stable.bundle, stable.id)
 
 
 def _described(step: Step) -> PlannedStep:

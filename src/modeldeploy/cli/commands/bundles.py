@@ -8,6 +8,10 @@ from modeldeploy import ops
 from modeldeploy.cli import text
 from modeldeploy.cli.session import Answer, Session
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from modeldeploy.bundle.build import Built
+
 
 def lock(session: Session) -> Answer:
     """Pin the requirements."""
@@ -21,14 +25,18 @@ def build(session: Session) -> Answer:
     values = session.values
     with session.view() as view:
         built = ops.build(session.root, bump=values.bump, upgrade=values.upgrade, emit=view.show)
-    result = {
-        "ref": str(built.ref),
-        "digest": built.ref.digest,
-        "path": built.path,
-        "unchanged": built.unchanged,
-    }
     session.note("unchanged: this bundle was there already" if built.unchanged else f"built in {built.path}")
-    return Answer(result, [f"{built.ref}  {built.ref.digest}"])
+    return Answer(result_of(built), [f"{built.ref}  {built.ref.digest}"])
+
+
+def result_of(bundle: Built) -> dict[str, object]:
+    """A bundle on this machine, for ``--json``."""
+    return {
+        "ref": str(bundle.ref),
+        "digest": bundle.ref.digest,
+        "path": bundle.path,
+        "unchanged": bundle.unchanged,
+    }
 
 
 def test(session: Session) -> Answer:

@@ -15,6 +15,7 @@ from modeldeploy.events import Emit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from modeldeploy.ops.promotion import Promoted
     from modeldeploy.rollout.engine import Outcome
 
 SOMETHING_TO_DO = 8
@@ -36,7 +37,7 @@ def plan(session: Session) -> Answer:
 def deploy(session: Session) -> Answer:
     """Roll a bundle out."""
     target, ref = _target_and_bundle(session)
-    with _rollout(session) as (emit, interrupted):
+    with rolling_out(session) as (emit, interrupted):
         outcome = ops.deploy(
             session.root,
             target,
@@ -45,31 +46,31 @@ def deploy(session: Session) -> Answer:
             emit=emit,
             interrupted=interrupted,
         )
-    return _outcome(target, outcome)
+    return Answer(outcome, outcome_of(target, outcome))
 
 
 def rollback(session: Session) -> Answer:
     """Go back to a former revision."""
     target = session.target
-    with _rollout(session) as (emit, interrupted):
+    with rolling_out(session) as (emit, interrupted):
         outcome = ops.rollback(session.root, target, to=session.values.to, emit=emit, interrupted=interrupted)
-    return _outcome(target, outcome)
+    return Answer(outcome, outcome_of(target, outcome))
 
 
 def resume(session: Session) -> Answer:
     """Go on with a rollout."""
     target = session.target
-    with _rollout(session) as (emit, interrupted):
+    with rolling_out(session) as (emit, interrupted):
         outcome = ops.resume(session.root, target, emit=emit, interrupted=interrupted)
-    return _outcome(target, outcome)
+    return Answer(outcome, outcome_of(target, outcome))
 
 
 def abort(session: Session) -> Answer:
     """End a rollout; all traffic to stable."""
     target = session.target
-    with _rollout(session) as (emit, interrupted):
+    with rolling_out(session) as (emit, interrupted):
         outcome = ops.abort(session.root, target, emit=emit, interrupted=interrupted)
-    return _outcome(target, outcome)
+    return Answer(outcome, outcome_of(target, outcome))
 
 
 def up(session: Session) -> Answer:
@@ -102,7 +103,8 @@ def _confirmed(session: Session, target: str) -> bool:
 
 
 @contextmanager
-def _rollout(session: Session) -> Iterator[tuple[Emit, Callable[[], bool]]]:
+def rolling_out(session: Session) -> Iterator[tuple[Emit, Callable[[], bool]]]:
+    """The live view of a rollout, and what says that somebody pressed Ctrl-C."""
     with session.view(of_rollout=True) as view, asking_to_stop(view.notice) as interrupted:
         yield view.show, interrupted
 
@@ -129,7 +131,8 @@ _SENTENCES = {
 }
 
 
-def _outcome(target: str, outcome: Outcome) -> Answer:
+def outcome_of(target: str, outcome: Outcome | Promoted) -> list[str]:
+    """How a rollout ended, and what comes next."""
     revision = outcome.revision or "no revision"
     sentence = _SENTENCES.get(outcome.result, f"{outcome.result}: {{revision}}").format(revision=revision)
     before = outcome.previous if outcome.previous != outcome.revision else None
@@ -138,4 +141,4 @@ def _outcome(target: str, outcome: Outcome) -> Answer:
     lines = [f"{sentence} ({text.duration(outcome.seconds)})"]
     if outcome.endpoint:
         lines.append(outcome.endpoint)
-    return Answer(outcome, lines)
+    return lines
