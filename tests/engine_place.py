@@ -51,12 +51,13 @@ class Engine:
     program: str
     env: Mapping[str, str] = field(default_factory=dict)
 
-    def type(self, *words: str, stdin: Path | None = None) -> str:
+    def type(self, *words: str, stdin: Path | None = None, cwd: Path | None = None) -> str:
         """Run a command of the engine; what it printed."""
         with (stdin or Path(os.devnull)).open("rb") as given:
             done = subprocess.run(
                 [self.program, *words],
                 env={**os.environ, **self.env},
+                cwd=cwd,
                 stdin=given,
                 capture_output=True,
                 check=False,

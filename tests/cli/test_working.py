@@ -14,18 +14,13 @@ from modeldeploy.cli.working import WorkView
 from modeldeploy.events import Event
 
 
-def moving(at: float, done: int) -> Event:
-    return Event(
-        "transfer", at, "pushing digits:1.0.0", {"id": "a", "done": done, "total": 2000, "state": "moving"}
-    )
+def moved(at: float, done: int, state: str = "running", how: str = "") -> Event:
+    """As `modeldeploy.registry.transfer` tells it."""
+    data = {"id": "1", "name": "model.onnx", "state": state, "how": how, "done": done, "total": 2000}
+    return Event("transfer", at, f"model.onnx: {how or state}", data)
 
 
-STARTED = Event(
-    "transfer", 0.0, "pushing digits:1.0.0", {"id": "a", "done": 0, "total": 2000, "state": "started"}
-)
-DONE = Event(
-    "transfer", 21.0, "pushed digits:1.0.0", {"id": "a", "done": 2000, "total": 2000, "state": "done"}
-)
+DONE = moved(21.0, 2000, "done", "sent")
 
 
 def terminal() -> tuple[Terminal, io.StringIO]:
@@ -48,18 +43,21 @@ def test_bytes_are_told_in_a_unit_that_is_read_at_a_glance(count: float, told: s
     assert text.size(count) == told
 
 
-def test_a_log_has_the_begin_the_end_and_a_line_every_ten_seconds() -> None:
+def test_a_log_has_the_end_and_a_line_every_ten_seconds() -> None:
     view = PlainView(terminal()[0])
-    events = [STARTED, *(moving(at, int(at * 95)) for at in (0.1, 5.0, 10.1, 12.0, 20.2)), DONE]
+    events = [*(moved(at, int(at * 95)) for at in (0.1, 5.0, 10.2, 12.0, 20.3)), DONE]
 
     lines = [line.split("  ", 1)[1] for event in events for line in view.lines(event)]
 
     assert lines == [
-        "pushing digits:1.0.0",
-        "pushing digits:1.0.0: 959 B of 2.0 kB",
-        "pushing digits:1.0.0: 1.9 kB of 2.0 kB",
-        "pushed digits:1.0.0",
+        "model.onnx: 968 B of 2.0 kB",
+        "model.onnx: 1.9 kB of 2.0 kB",
+        "model.onnx: sent, 2.0 kB",
     ]
+
+
+def test_a_log_is_silent_about_what_was_there_already() -> None:
+    assert list(PlainView(terminal()[0]).lines(moved(1.0, 2000, "done", "present"))) == []
 
 
 def test_a_terminal_shows_a_bar_while_bytes_move_and_a_line_when_they_have() -> None:
@@ -67,15 +65,14 @@ def test_a_terminal_shows_a_bar_while_bytes_move_and_a_line_when_they_have() -> 
     drawn = io.StringIO()
     view._console.file = drawn
     with view:
-        view.show(STARTED)
-        view.show(moving(1.0, 500))
+        view.show(moved(1.0, 500))
         picture = io.StringIO()
         Console(file=picture, width=120).print(view._progress.get_renderable())
         view.show(DONE)
 
-    assert "pushing digits:1.0.0" in picture.getvalue()
+    assert "model.onnx" in picture.getvalue()
     assert "0.5/2.0 kB" in picture.getvalue()
-    assert "pushed digits:1.0.0" in drawn.getvalue()
+    assert "model.onnx: sent, 2.0 kB" in drawn.getvalue()
     assert view._tasks == {}
 
 

@@ -35,6 +35,7 @@ def test_every_dependency_has_its_line_and_no_other_has() -> None:
     asked = [
         *project["project"]["dependencies"],
         *project["dependency-groups"]["dev"],
+        *(each for extra in project["project"]["optional-dependencies"].values() for each in extra),
         *project["build-system"]["requires"],
         *SERVING,
         *ONNX,

@@ -14,7 +14,7 @@ from pages import DOCS, REPOSITORY, anchors, blocks, links, name_of, pages
 
 EACH_PAGE = pytest.mark.parametrize("page", pages(), ids=name_of)
 HOSTS = {"127.0.0.1", "docs.bentoml.com", "router"}
-HOSTS |= {"HOST", "registry.example.com", "s3.example.com"}
+HOSTS |= {"HOST", "registry.example.com", "mirror.example.com", "s3.example.com"}
 HOSTS |= {"github.com", "token.actions.githubusercontent.com"}
 """Hosts that a page may name: the user's own machine, manuals, examples, and who vouches for a CI job."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from modeldeploy.config.edit import set_version
 from modeldeploy.config.load import load
-from modeldeploy.config.peek import peek
+from modeldeploy.config.peek import peek, peek_registry
 from modeldeploy.errors import ConfigError
 
 SECRET = "hunter2"
@@ -90,6 +90,67 @@ def test_no_error_shows_the_value_of_an_environment_variable(folder: Path, env: 
     assert SECRET not in everything_shown(caught.value)
     for use in (lambda: peek(folder, "local"), lambda: set_version(folder, "2")):
         assert SECRET not in shown_if_refused(use)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Well-formed TOML that is refused.
+        '[registry]\nurl = "https://x/y"\nusername = "ci"\npassword = "hunter2"',
+        '[registry]\nurl = "https://ci:hunter2@x/y"',
+        '[registry]\nurl = "https://hunter2@x/y"',
+        '[registry]\npassword = ["hunter2"]',
+        '[registry]\nusername = "secret:hunter2"\npassword = 5',
+        '[registry]\npasword = "hunter2"',
+        '[signing]\nkey = "-----BEGIN PRIVATE KEY-----hunter2"',
+        '[signing]\nkey = ["-----BEGIN PRIVATE KEY-----hunter2"]',
+        '[targets.local.env]\nA = "secret:env:hunter2 x"',
+        '[env.prod.targets.local]\nenv = "hunter2"',
+        '[env.prod.targets.local]\nenv = { A = ["hunter2"] }',
+        '[env.prod.registry]\npassword = "hunter2"',
+        '[env]\nprod = "hunter2"',
+        # Text that is not even TOML.
+        '[registry]\npassword = "hunter2',
+        "[registry]\npassword = hunter2",
+        '[registry]\nurl = "https://ci:hunter2@x/y',
+        "[signing]\nkey = -----BEGIN PRIVATE KEY-----hunter2",
+        "[env.prod.targets.local.env]\nname = hunter2",
+        "[env.prod.targets.local]\nenv = { A = hunter2 }",
+    ],
+)
+@pytest.mark.parametrize("beside", [False, True])
+def test_no_error_shows_a_password_or_key_in_any_file(folder: Path, text: str, beside: bool) -> None:  # noqa: FBT001 - by parametrize
+    (folder / "modeldeploy.toml").write_text(HEAD + TARGET + ("" if beside else text))
+    (folder / "modeldeploy.prod.toml").write_text(text if beside else "")
+    for use in (
+        lambda: load(folder, env="prod"),
+        lambda: load(folder),
+        lambda: peek(folder, "local", env="prod"),
+        lambda: peek_registry(folder, env="prod"),
+        lambda: set_version(folder, "2"),
+    ):
+        assert SECRET not in shown_if_refused(use)
+
+
+def test_an_environment_shows_no_secret_of_a_file(folder: Path) -> None:
+    (folder / "modeldeploy.toml").write_text(
+        HEAD
+        + TARGET
+        + f'[env.prod.targets.local.env]\nA = "{SECRET}"\n[env.other.targets.local.env]\nA = "{SECRET}"\n'
+    )
+    for env in ("prod", ""):
+        project = load(folder, env=env)
+        shown = [
+            project,
+            project.file,
+            project.target(),
+            project.findings(),
+            project.registry(),
+            project.signing(),
+        ]
+        assert SECRET not in "".join(f"{value!r}" for value in shown)
+        assert SECRET not in project.file.model_dump_json()
+        assert SECRET not in repr(vars(project.file))
 
 
 def test_no_loaded_project_shows_one_either(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from bundle_place import Told, Workshop
 from modeldeploy.bundle import facts, lock, npz
+from modeldeploy.bundle.lock import Lock
 from modeldeploy.bundle.manifest import Golden, Manifest, canonical
 from modeldeploy.bundle.recording import record_recipe
 from modeldeploy.bundle.store import BundleStore
@@ -48,11 +49,11 @@ def test_programs_that_a_projects_git_settings_name_are_not_run(scope: str, tmp_
     git(project, "config", "core.fsmonitor", f"touch '{sprung}' #")
     (project / ".git/info/attributes").write_text("* filter=x\n")
     os.utime(project / "model.onnx", (2e9, 2e9))
-    found = facts.gather(project)["git"]
+    found = facts.gather(project, Lock(""))["git"]
     assert isinstance(found, dict)
     assert (len(found["commit"]), found["dirty"]) == (40, False)
     (project / "model.onnx").write_text("other weights")
-    assert facts.gather(project)["git"] == {"commit": found["commit"], "dirty": True}
+    assert facts.gather(project, Lock(""))["git"] == {"commit": found["commit"], "dirty": True}
     assert not sprung.exists()
 
 

@@ -92,7 +92,7 @@ def test_the_same_digest_in_another_place_home_zone_language_and_with_another_in
     for number, (platforms, pip) in enumerate(
         ((",".join(BOTH), ""), (f"linux/{HERE}", str(tmp_path / "venv/bin/python")))
     ):
-        folder = tmp_path / f"Kopie {number} – ä"
+        folder = tmp_path / f"Kopie {number} ä"
         shutil.copytree(maker.user.folder, folder)
         other = {
             **os.environ,

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from modeldeploy.errors import BundleError
+from modeldeploy.files import DiskFull
 from modeldeploy.image.base import debian, lockfile, mirrors
 from modeldeploy.image.base.choose import Chooser, Chosen, Held, Wish
 from modeldeploy.image.base.connecting import anywhere, held_in
 from modeldeploy.image.cache import ImageCache
 from modeldeploy.oci.descriptor import Platform
 from modeldeploy.registry.folder import FolderRegistry
+from mounts import small_disk
 from needs import lack, need
 from story_project import share
 
@@ -107,19 +109,6 @@ def test_the_same_lock_gives_the_same_layers_to_anybody(tmp_path: Path) -> None:
     assert in_a_child(tmp_path, tmp_path / "hôme", mask=0o077, user=NOBODY, env=strange) == expected
 
 
-def test_a_base_is_small_and_tells_its_packages(tmp_path: Path) -> None:
-    found = chosen(tmp_path)
-    base = found.bases[0]
-    assert base.layers[0].descriptor.size < 30_000_000
-    assert base.python == "/usr/bin/python3.11" and base.python_version == found.lock.compiler
-    purls = {package.name: package.purl for package in base.packages}
-    assert purls["libc6"].startswith("pkg:deb/debian/libc6@2.") and "upstream=glibc" in purls["libc6"]
-    assert {"ca-certificates", "libstdc++6", "libgomp1"} < set(purls)
-    assert not {"perl-base", "dpkg", "debconf", "openssl", "bash"} & set(purls)
-    text = (tmp_path / lockfile.FILENAME).read_text()
-    assert "http" not in text and str(tmp_path) not in text
-
-
 def test_the_other_release_of_debian_has_the_other_python(tmp_path: Path) -> None:
     base = chosen(tmp_path, OTHER, python="3.13").bases[0]
     assert base.source == "debian:trixie" and base.python == "/usr/bin/python3.13"
@@ -131,9 +120,17 @@ def test_the_other_release_of_debian_has_the_other_python(tmp_path: Path) -> Non
         chosen(tmp_path, base="debian:trixie")
 
 
-def test_further_packages_come_with_what_they_need(tmp_path: Path) -> None:
-    base = chosen(tmp_path, packages=("libsndfile1",)).bases[0]
-    assert {"libsndfile1", "libflac12"} < {package.name for package in base.packages}
+def test_a_base_is_small_tells_its_packages_and_takes_further_ones(tmp_path: Path) -> None:
+    found = chosen(tmp_path, packages=("libsndfile1",))
+    base = found.bases[0]
+    assert base.layers[0].descriptor.size < 30_000_000
+    assert base.python == "/usr/bin/python3.11" and base.python_version == found.lock.compiler
+    purls = {package.name: package.purl for package in base.packages}
+    assert purls["libc6"].startswith("pkg:deb/debian/libc6@2.") and "upstream=glibc" in purls["libc6"]
+    assert {"ca-certificates", "libstdc++6", "libgomp1", "libsndfile1", "libflac12"} < set(purls)
+    assert not {"perl-base", "dpkg", "debconf", "openssl", "bash"} & set(purls)
+    text = (tmp_path / lockfile.FILENAME).read_text()
+    assert "http" not in text and str(tmp_path) not in text
     with pytest.raises(BundleError, match="Unable to locate package no-such-package") as caught:
         chosen(tmp_path, packages=("no-such-package",))
     assert "[image] packages" in str(caught.value.hint)
@@ -156,41 +153,36 @@ def test_when_the_mirror_has_dropped_the_packages_the_registry_has_the_layer(
         assert stream.read(1) == b"\x8b", "the second byte of any gzip file"
 
 
-def test_a_package_that_is_not_what_the_lock_says_is_refused(tmp_path: Path, home: Path) -> None:
+def test_what_somebody_changed_is_found_out(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = chosen(tmp_path)
     locked = found.lock.platforms[str(HERE)]
     assert isinstance(locked, lockfile.DebianBase)
-    package = next(each for each in locked.packages if each.name in {"netbase", "media-types"})
-    path = home / "cache" / "debs" / f"{package.sha256}.deb"
-    path.chmod(0o600)
-    path.write_bytes(path.read_bytes()[:-1] + b"!")
     shutil.rmtree(home / "images")
-    with pytest.raises(BundleError, match=f"{package.name} .* is not what the lock says") as caught:
+
+    package = next(each for each in locked.packages if each.name == "media-types")
+    path = home / "cache" / "debs" / f"{package.sha256}.deb"
+    whole = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(whole[:-1] + b"!")
+    with pytest.raises(BundleError, match=r"media-types .* is not what the lock says") as caught:
         chosen(tmp_path)
     assert str(path) in str(caught.value.hint)
-    path.unlink()
-    assert chosen(tmp_path).bases[0].digest == found.bases[0].digest
+    path.write_bytes(whole)
 
-
-def test_an_edited_lock_is_found_out(tmp_path: Path, home: Path) -> None:
-    chosen(tmp_path)
-    path = tmp_path / lockfile.FILENAME
-    value = json.loads(path.read_bytes())
-    del value["platforms"][str(HERE)]["packages"][0]
-    path.write_text(json.dumps(value))
-    shutil.rmtree(home / "images")
+    text = (tmp_path / lockfile.FILENAME).read_text()
+    value = json.loads(text)
+    value["platforms"][str(HERE)]["packages"].pop()
+    (tmp_path / lockfile.FILENAME).write_text(json.dumps(value))
     with pytest.raises(BundleError, match="the lock was edited, or mdeploy has a bug"):
         chosen(tmp_path)
 
-
-def test_a_lock_of_another_builder_is_refused(
-    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chosen(tmp_path)
-    shutil.rmtree(home / "images")
-    monkeypatch.setattr(debian, "BUILDER", 2)
-    with pytest.raises(BundleError, match="locked for builder 1 of bases, and this mdeploy has 2"):
-        chosen(tmp_path)
+    (tmp_path / lockfile.FILENAME).write_text(text)
+    with monkeypatch.context() as newer:
+        newer.setattr(debian, "BUILDER", 2)
+        with pytest.raises(BundleError, match="locked for builder 1 of bases, and this mdeploy has 2"):
+            chosen(tmp_path)
 
 
 def test_without_apt_get_the_alternatives_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,3 +190,17 @@ def test_without_apt_get_the_alternatives_are_named(tmp_path: Path, monkeypatch:
     with pytest.raises(BundleError, match="needs apt-get, which this machine does not have") as caught:
         chosen(tmp_path)
     assert "oci:FOLDER" in str(caught.value.hint) and "engine" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("size", ["6m", "40m"])
+def test_a_full_disk_is_told_and_leaves_nothing_half_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    """6 MB are too few for the packages, 40 MB for what is in them."""
+    lock = chosen(tmp_path).lock
+    with small_disk(tmp_path / "disk", size) as disk:
+        monkeypatch.setenv("MDEPLOY_HOME", str(disk / "home"))
+        with pytest.raises(DiskFull, match="no space left"):
+            chosen(tmp_path)
+        assert not list((disk / "home").rglob("*.tar*"))
+    assert lockfile.read(tmp_path) == lock

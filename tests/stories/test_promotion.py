@@ -19,9 +19,11 @@ from modeldeploy.events import Event
 from modeldeploy.model import BundleRef, Finding
 from modeldeploy.ops.promotion import Promoted
 from process_place import free_port
-from story_project import Story
+from story_project import Running, Story
 
 pytestmark = pytest.mark.story
+
+LOCKED = 7
 
 POLICY = """
 
@@ -117,9 +119,9 @@ def team(user: Story, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
         shutil.rmtree(user.home / "targets")  # nothing is left for the story to destroy
 
 
-def test_a_bundle_goes_to_production_when_all_that_policy_asks_is_there_and_not_before(  # noqa: PLR0915
+def test_a_bundle_goes_to_production_when_all_that_policy_asks_is_there_and_not_before(  # noqa: PLR0915 - one story
     team: Team,
-) -> None:  # one long story: each refusal depends on what was met before
+) -> None:
     root, emit = team.root, team.emit
     team.become("ada")
     built = team.build()
@@ -245,6 +247,34 @@ def test_what_is_not_settled_is_not_promoted_and_resume_asks_the_policy_again(te
         ("promote", "prod", "promoted"),
         ("deploy", "staging", "promoted"),
     ]
+
+
+def test_of_two_promotions_at_once_one_wins_and_what_happens_to_the_source_changes_nothing(
+    team: Team,
+) -> None:
+    first_release(team)
+    with team.user.users():
+        new = ops.deploy(team.root, "staging", emit=team.emit).revision
+    team.user.file.write_text(team.user.file.read_text().replace('"200ms"', '"2s"'))
+    team.user.port = team.prod_port
+    with team.user.users():
+        both = [team.user.begin("promote staging prod --json") for _ in range(2)]
+        winner = next(one for one in forever(both) if '"judge"' in one.told())
+        ops.rollback(team.root, "staging", emit=team.emit)
+        ended = {one.end().code: one for one in both}
+    assert set(ended) == {0, LOCKED}
+    assert ended[0] is winner
+    assert winner.end().result["bundle"]["version"] == "1.1.0"
+    assert [one.revision for one in ops.at(team.root, "now", "prod").periods] == [new]
+    assert [one.revision for one in ops.at(team.root, "now", "staging").periods] != [new]
+
+
+def forever(commands: list[Running]) -> Iterator[Running]:
+    """Each of them in turn, with a pause, for a while."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        yield from commands
+        time.sleep(0.02)
 
 
 def test_without_its_registry_a_rollback_is_as_quick_and_its_entry_comes_later(team: Team) -> None:

@@ -146,34 +146,36 @@ class _Story:
 
     def hear(self, line: Mapping[str, Any]) -> None:
         if "note" in line:
-            self._data |= line["note"]
+            told = dict(line["note"])
+            if "reason" in self._data:
+                told.pop("reason", None)  # why it went back says more than how the command ended
+            self._data |= told
         if "event" in line:
             self._at = float(line["at"])
-            data = line["data"]
-            match line["event"]:
-                case "rollout.start":
-                    self._start(data)
-                case "traffic":
-                    weights = {name: share for name, share in data["weights"].items() if share}
-                    told = {"at": self._at, "weights": weights, "stable": data["stable"]}
-                    self._data["traffic"].append(told)
-                case "judge":
-                    fields = ("verdict", "elapsed", "requests", "measures")
-                    told = {
-                        "at": self._at,
-                        "weight": self._share(),
-                        **{name: data.get(name) for name in fields},
-                    }
-                    self._data["judgements"].append(told)
-                case "rollback.start":
-                    self._data["reason"] = str(data["reason"])[:LONGEST]
-                case "rollout.held":
-                    self._data |= {"outcome": "held", "reason": str(line["message"])[:LONGEST]}
-                case "rollout.end":
-                    self._data |= {"outcome": data["outcome"], "seconds": data["seconds"]}
-                case "target.destroyed":
-                    self._data["outcome"] = "destroyed"
-                    self._data["traffic"].append({"at": self._at, "weights": {}, "stable": None})
+            self._happened(str(line["event"]), line["data"], str(line["message"]))
+
+    def _happened(self, kind: str, data: Mapping[str, Any], message: str) -> None:
+        match kind:
+            case "rollout.start":
+                self._start(data)
+            case "traffic":
+                self._moved(data["weights"], data["stable"])
+            case "judge":
+                known = {name: data.get(name) for name in ("verdict", "elapsed", "requests", "measures")}
+                self._data["judgements"].append({"at": self._at, "weight": self._share(), **known})
+            case "rollback.start":
+                self._data["reason"] = str(data["reason"])[:LONGEST]
+            case "rollout.held":
+                self._data |= {"outcome": "held", "reason": message[:LONGEST]}
+            case "rollout.end":
+                self._data |= {"outcome": data["outcome"], "seconds": data["seconds"]}
+            case "target.destroyed":
+                self._data["outcome"] = "destroyed"
+                self._moved({}, None)
+
+    def _moved(self, weights: Mapping[str, int], stable: str | None) -> None:
+        routed = {name: share for name, share in weights.items() if share}
+        self._data["traffic"].append({"at": self._at, "weights": routed, "stable": stable})
 
     def _share(self) -> int:
         """The candidate's share of the traffic now, in percent."""

@@ -114,7 +114,7 @@ class Inputs:
 
 
 @contextmanager
-def _disk_watched() -> Iterator[None]:
+def disk_watched() -> Iterator[None]:
     """A full disk ends any build with the same sentence, whichever file was being written."""
     try:
         yield
@@ -139,7 +139,7 @@ def build(project: Project, *, emit: Emit, upgrade: bool = False) -> Built:
     return build_recipe(Recipe.of(project), emit=emit, upgrade=upgrade)
 
 
-@_disk_watched()
+@disk_watched()
 def build_recipe(recipe: Recipe, *, emit: Emit, upgrade: bool = False) -> Built:
     """What `build` does, for inputs that come from elsewhere than a project file."""
     store = BundleStore()

@@ -12,6 +12,8 @@ from modeldeploy.errors import BundleError
 ONNX = "onnx"
 CUSTOM = "custom"
 """A model that only the project's own service understands."""
+PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".sav", ".dill", ".p")
+"""How the names of files end that are pickles even where their first bytes do not say so."""
 
 _OWN_SERVICE = 'write your own BentoML service and name it: [service] entrypoint = "service:NAME"'
 _EXPORT = f"export it to ONNX, or {_OWN_SERVICE}"

@@ -36,6 +36,7 @@ LOCK = "env/python/requirements.txt"
 """Where a Bento keeps its requirements, and so where a bundle keeps its lock."""
 MTIME = 315_532_800_000_000_000
 """Modification time of every file of a bundle, in nanoseconds: the first second of 1980, as in a wheel."""
+_WHOLE_VERSION = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+[a-z0-9]*)?")
 PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?")
 GENERATED = "mdeploy_service:service"
 """The service of a bundle whose project has none of its own."""
@@ -169,7 +170,7 @@ class Manifest:
                 raise _other_format(where, value["format"])
             manifest = cls._of(value)
             _insist_on_form(manifest.to_bytes(), content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BundleError(
                 f"{where} is not a manifest of mdeploy: {type(error).__name__}: {error}",
                 hint="build the bundle again: mdeploy build",
@@ -191,7 +192,7 @@ class Manifest:
             signature=Signature.from_json(signature) if signature else None,
             golden=Golden.from_json(golden) if golden else None,
             files=tuple(File.from_json(entry) for entry in value["files"]),
-            python_full=_version(str(value["python_full"])) if "python_full" in value else "",
+            python_full=_exact(str(value["python_full"])) if "python_full" in value else "",
             platforms=tuple(_platform(one) for one in value.get("platforms", ())),
             license=str(value.get("license", "")),
             metadata=dict(value.get("metadata", {})),
@@ -235,6 +236,12 @@ def _inside(path: str) -> str:
 def _version(text: str) -> str:
     """A Python version, which becomes a word of a command line."""
     if not all(part.isdecimal() for part in text.split(".")):
+        raise ValueError(f"{text[:20]!r} is no version of Python")
+    return text
+
+
+def _exact(text: str) -> str:
+    if not _WHOLE_VERSION.fullmatch(text):
         raise ValueError(f"{text[:20]!r} is no version of Python")
     return text
 

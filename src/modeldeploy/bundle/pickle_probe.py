@@ -20,10 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from modeldeploy.bundle.formats import PICKLES
 from modeldeploy.bundle.pickle_machine import UNKNOWN_NAME, Machine, Malformed
 
-PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".sav", ".dill", ".p")
-"""Names of files that are pickles even where their first bytes do not say so."""
 _SURELY = frozenset({".pkl", ".pickle", ".joblib", ".dill"})
 _MAGIC = re.compile(rb"\x80[\x00-\x05]")
 _DEPTH = 3
@@ -93,7 +92,7 @@ def main() -> None:
     except TooMuch as error:
         seen.dangers.append(str(error))
     except MemoryError:
-        seen.doubts.append("it takes more memory to look through than any model of its size should")
+        seen.dangers.append("it takes more memory to look through than any model of its size should")
     print(json.dumps(_told(seen)))  # noqa: T201  # stdout is this program's interface
 
 
@@ -162,6 +161,7 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, seen: 
             if name.lower().endswith(".keras") and member.filename == "config.json":
                 _search(stream, seen)
             elif _peek(stream, 4) == b"PK\x03\x04":
+                raw.seek(0)
                 examine(cast("BinaryIO", raw), member.filename, seen, member.compress_size, depth + 1)
             else:
                 examine(stream, member.filename, seen, member.compress_size, depth + 1)

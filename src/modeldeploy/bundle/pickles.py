@@ -17,7 +17,7 @@ from typing import Any
 from modeldeploy import files, shell
 from modeldeploy.bundle import progress
 from modeldeploy.bundle.digests import content_of
-from modeldeploy.bundle.pickle_probe import PICKLES
+from modeldeploy.bundle.formats import PICKLES
 from modeldeploy.errors import BundleError
 from modeldeploy.events import Emit
 

@@ -25,8 +25,8 @@ from modeldeploy.bundle.manifest import BUILD_FACTS, MANIFEST, MTIME, File, Mani
 from modeldeploy.bundle.store import BundleStore, Stored
 from modeldeploy.errors import BundleError, RegistryRefused
 from modeldeploy.events import Emit
-from modeldeploy.oci import unpack
-from modeldeploy.oci.blobs import Blobs
+from modeldeploy.oci import tar, unpack
+from modeldeploy.oci.blobs import Blobs, WrongContent
 from modeldeploy.oci.descriptor import Blob, Descriptor
 from modeldeploy.oci.unpack import Wanted
 from modeldeploy.registry.base import Moved, Repository, Sent
@@ -35,8 +35,35 @@ from modeldeploy.registry.transfer import Job, Stop, transfer
 _STALE = 14 * 86400.0
 """Seconds after which a download that nobody went on with is forgotten."""
 _CHUNK = 1 << 20
+_SLOW = 32 << 20
+"""Bytes of a layer from which reading it takes long enough to be told."""
 _NEIGHBOURS = 3
 """How many bundles of the same name are looked at for small files that need not be fetched."""
+
+
+def read_large(bundle: Path, *, emit: Emit) -> None:
+    """Let the digests of a bundle's large layers be remembered, several at once, told as they are read.
+
+    After that, `artifact.package` is quick. Raises `BundleError`.
+    """
+
+    def job(group: Group) -> Job[int]:
+        def work(moved: Moved, stop: Stop) -> int:
+            pieces: list[int] = []
+
+            def read(count: int) -> None:
+                stop.check()
+                pieces.append(count)
+                moved(count)
+
+            tar.layer_of(layers.entries_of(group, bundle), name=group.name, read=read)
+            return sum(pieces)
+
+        return Job(group.name, layers.size_of(group), work, lambda count: "read" if count else "present")
+
+    groups = layers.groups_of(Manifest.read(bundle))
+    large = [group for group in groups if layers.size_of(group) >= _SLOW]
+    transfer([job(group) for group in large], emit=emit, direction="read")
 
 
 def send(content: Iterable[tuple[str, Blob]], repository: Repository, *, emit: Emit) -> dict[str, Sent]:
@@ -144,7 +171,7 @@ class _Fetching:
                 return _piece(self._repository, layer, begin + start, file.size - start)
 
             for _ in range(3):  # another process may take the same download for its own bundle
-                self._downloads.add(stop.guarding(Blob(wanted, opened)), moved=moved)
+                self._download(file.path, stop.guarding(Blob(wanted, opened)), moved)
                 with suppress(FileNotFoundError):
                     _move(self._downloads.path(wanted.digest), place)
                     break
@@ -163,7 +190,7 @@ class _Fetching:
             def opened(start: int) -> BinaryIO:
                 return _piece(self._repository, layer, start, layer.size - start)
 
-            self._downloads.add(stop.guarding(Blob(layer, opened)), moved=moved)
+            self._download(group.name, stop.guarding(Blob(layer, opened)), moved)
             try:
                 with self._downloads.open(layer) as stream:
                     unpack.files(stream, layer, self._folder, wanted, below=layers.FOLDER)
@@ -172,6 +199,13 @@ class _Fetching:
             return "received"
 
         return Job(group.name or layer.digest[:19], layer.size, work, str)
+
+    def _download(self, name: str, blob: Blob, moved: Moved) -> None:
+        try:
+            self._downloads.add(blob, moved=moved)
+        except WrongContent as error:
+            told = f"{name or blob.descriptor.digest[:19]} has other content"
+            raise self._refused(told) from error
 
     def _taken(self, file: File) -> bool:
         place = self._place(file)

@@ -6,15 +6,17 @@
     bundles/refs/NAME/VERSION      the digest of that version; written once
     bundles/large/<sha256>         files of a megabyte and more, linked into the bundles that hold them
     bundles/work/<id>/             a bundle in the making, and <id>.lock, held by its maker
+    bundles/held/<hex>             a lock, shared by all who work with that bundle
 
 A bundle appears by one rename, and goes by one. Who dies while making or removing one leaves a folder in
 ``work/`` whose lock nobody holds; the next build removes it. What was removed keeps its entry in ``refs``:
-a version never means other content. Whoever works with a bundle holds a shared lock on its manifest.
+a version never means other content. Whoever works with a bundle holds its lock, shared.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -78,9 +80,15 @@ class BundleStore:
         Yields its folder, and counts as a use of it. Raises `BundleError` if it is not there (any more).
         """
         path = self.path_of(digest)
-        with self._manifest_of(digest) as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            if not _is_open(path / MANIFEST, descriptor):
+        if not path.is_dir():
+            raise _removed(digest[:19], digest)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._lock_of(digest, fcntl.LOCK_SH))
+            except OSError as error:
+                if error.errno not in {errno.EROFS, errno.EACCES}:
+                    raise  # on a disk that cannot be written to, nobody removes anything either
+            if not path.is_dir():
                 raise _removed(digest[:19], digest)
             with contextlib.suppress(OSError):  # a home that is read-only now
                 os.utime(path)
@@ -88,30 +96,34 @@ class BundleStore:
 
     @contextmanager
     def claim(self, digest: str) -> Iterator[bool]:
-        """Hold a bundle alone, in order to remove it; False if somebody works with it.
-
-        Call it under the store's lock, so that it is not removed in between.
-        """
+        """Hold a bundle alone, in order to remove it; False if somebody works with it."""
         with contextlib.ExitStack() as stack:
-            alone = True
-            if (self.path_of(digest) / MANIFEST).exists():  # nobody can work with one that has lost it
-                descriptor = stack.enter_context(self._manifest_of(digest))
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    alone = False
-            yield alone
+            try:
+                stack.enter_context(self._lock_of(digest, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+            if not self.path_of(digest).exists():
+                self._lock_file(digest).unlink(missing_ok=True)
 
     @contextmanager
-    def _manifest_of(self, digest: str) -> Iterator[int]:
-        try:
-            descriptor = os.open(self.path_of(digest) / MANIFEST, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            raise _removed(digest[:19], digest) from None
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+    def _lock_of(self, digest: str, kind: int) -> Iterator[None]:
+        # Not the manifest itself: some network file systems lock alone only what is open for writing.
+        file = self._lock_file(digest)
+        files.private(file.parent)
+        while True:
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, kind)
+                if _is_open(file, descriptor):  # or it went with its bundle while we waited
+                    yield
+                    return
+            finally:
+                os.close(descriptor)
+
+    def _lock_file(self, digest: str) -> Path:
+        return self.folder / "held" / digest.removeprefix("sha256:")
 
     def digest_of(self, name: str, version: str) -> str | None:
         """The digest that a version was given, None for a version that was never built here."""
@@ -235,7 +247,8 @@ class BundleStore:
         shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
         raise BundleError(
             f"{manifest.name}:{manifest.version} exists with other content ({known[:19]}): {shown}",
-            hint="a version never changes; make a new one: mdeploy build --bump patch",
+            hint=f"a version never changes; make a new one: mdeploy build --bump patch\n"
+            f"all that differs: mdeploy why {manifest.version}",
             details={"existing": known, "new": manifest.digest(), "changed": changed},
         )
 

@@ -22,6 +22,8 @@ from modeldeploy.bundle.store import BundleStore, Stored, remove
 from modeldeploy.errors import ModelDeployError
 
 DAY = 86_400.0
+_HOUR = 1 / 24
+"""Days for which an environment stays, whatever the rules: a build may be at work in it."""
 _BLOCK = 512
 _CACHES = ("builds-", "debs", "digests", "image-", "models-", "skeletons-")
 """Folders of ``cache/`` whose entries save time and nothing else."""
@@ -222,7 +224,7 @@ def _environments(rules: Rules, bundles: Sequence[Path], *, dry_run: bool) -> It
             continue
         lock = folder / f"{path.name}.lock"
         with contextlib.suppress(BlockingIOError), files.locked(lock, wait=False):
-            if _age(path / MARKER) < rules.days:
+            if _age(path / MARKER) < max(rules.days, _HOUR):
                 continue
             yield Waste("environment", path.name, Inodes(path).freed())
             if not dry_run:

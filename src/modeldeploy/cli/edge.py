@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import contextmanager
 
 from modeldeploy import errors
 from modeldeploy.cli.catalog import MODULES
@@ -13,10 +14,12 @@ from modeldeploy.errors import ModelDeployError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from modeldeploy.cli.session import Answer
     from modeldeploy.cli.terminal import Terminal
+
+_OVERLAY = "MDEPLOY_ENV"
 
 _OF_THE_MACHINE = (
     errno.ENOSPC,
@@ -81,15 +84,29 @@ def _carry_out(command: str, rest: list[str], terminal: Terminal) -> Answer | No
         terminal.say(parser.format_help())
         return None
     values = parser.read(rest)
-    if values.env:
-        os.environ["MDEPLOY_ENV"] = values.env  # for this command, and for the programs that it starts
     from importlib import import_module
 
     from modeldeploy.cli.session import Session
 
     module = import_module(f"modeldeploy.cli.commands.{MODULES[command]}")
-    answer: Answer | None = getattr(module, command)(Session(command, values, terminal))
+    with _overlay(values.env):
+        answer: Answer | None = getattr(module, command)(Session(command, values, terminal))
     return answer
+
+
+@contextmanager
+def _overlay(name: str | None) -> Iterator[None]:
+    """Use an overlay for this command, and for the programs that it starts."""
+    former = os.environ.get(_OVERLAY)
+    if name:
+        os.environ[_OVERLAY] = name
+    try:
+        yield
+    finally:
+        if name and former is None:
+            del os.environ[_OVERLAY]
+        elif former is not None:
+            os.environ[_OVERLAY] = former
 
 
 def _finish(command: str, answer: Answer, terminal: Terminal, *, as_json: bool) -> int:

@@ -88,12 +88,15 @@ class PlainView(_Lines):
     _audit_failed = _audit_delayed = _build_warning
 
     def _transfer(self, event: Event) -> Iterable[str]:
-        """Begin, end, and every ten seconds how far it is."""
-        moving = event.data.get("state") not in ("started", "done")
-        if moving and event.at - self._moved < QUIET:
-            return
+        """The end, and every ten seconds how far it is; nothing of what was there already."""
+        data = event.data
+        if data.get("state") == "done":
+            return [] if data.get("how") == "present" else [f"{event.message}, {_size(data)}"]
+        self._moved = self._moved or event.at
+        if event.at - self._moved < QUIET:
+            return []
         self._moved = event.at
-        yield f"{event.message}{f': {_part(event.data)}' if moving else ''}"
+        return [f"{data.get('name') or event.message}: {_part(data)}"]
 
     def _rollout_start(self, event: Event) -> Iterable[str]:
         data = event.data
@@ -151,11 +154,12 @@ class PlainView(_Lines):
             yield f"{'':11}{text.gate_sentence(measure)}"
 
 
-def _part(data: Mapping[str, object]) -> str:
-    done, total = data.get("done"), data.get("total")
-    if not isinstance(done, int) or not isinstance(total, int):
-        return "going on"
-    return f"{text.size(done)} of {text.size(total)}"
+def _size(data: Mapping[str, Any]) -> str:
+    return text.size(data.get("total") or 0)
+
+
+def _part(data: Mapping[str, Any]) -> str:
+    return f"{text.size(data.get('done') or 0)} of {_size(data)}"
 
 
 def _seconds(data: Mapping[str, object]) -> float:

@@ -26,6 +26,8 @@ from modeldeploy.cli.terminal import Terminal
 from modeldeploy.cli.views import PlainView
 from modeldeploy.events import Event
 
+_OVER = ("done", "stopped", "failed")
+
 
 class _OnlyBytes(ProgressColumn):
     """Another column, for tasks that count bytes; nothing for those that only take their time."""
@@ -83,7 +85,7 @@ class WorkView:
         name, state = _task_of(event)
         if name is None:
             self._print(event)
-        elif state == "done":
+        elif state in _OVER:
             if name in self._tasks:
                 self._progress.remove_task(self._tasks.pop(name))
             self._print(event)
@@ -93,7 +95,8 @@ class WorkView:
     def _advance(self, name: str, event: Event) -> None:
         if name not in self._tasks:
             self._progress.start()
-            self._tasks[name] = self._progress.add_task(text.clean(event.message), total=None)
+            told = str(event.data.get("name") or event.message)
+            self._tasks[name] = self._progress.add_task(text.clean(told), total=None)
         done, total = event.data.get("done"), event.data.get("total")
         if isinstance(done, int) and isinstance(total, int):
             self._progress.update(self._tasks[name], completed=done, total=total)

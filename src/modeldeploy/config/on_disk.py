@@ -107,9 +107,12 @@ def _public_files(root: Path, content: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _secrets_in_the_bundle(root: Path, content: Mapping[str, Any]) -> Iterator[Problem]:
     """Files with secrets that a pattern of `build.include` would put into every bundle."""
+    named = list(_secret_files(root, content))
     build = _table(content, "build")
+    if not named or not build.get("include"):
+        return  # looking through the folder would take its time
     included, excluded = (_matching(root, build.get(key)) for key in ("include", "exclude"))
-    for at, path in _secret_files(root, content):
+    for at, path in named:
         real = _real(path)
         if real in included and real not in excluded:
             yield Problem(at, "build.include puts this file into every bundle", "a file outside the bundle")

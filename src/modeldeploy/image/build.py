@@ -131,6 +131,7 @@ def _remembered(image: Image, cache: ImageCache) -> Made | None:
     """The record of just this image, with the layers as they are now."""
     for made in records.images_of(image.bundle.digest, cache=cache, elsewhere=_of(image)):
         if made.image.digest == image.digest:
+            records.used(made, cache)
             return Made(image, made.engine, made.statements)
     return None
 

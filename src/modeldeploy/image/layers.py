@@ -187,7 +187,11 @@ def _make_all(groups: Sequence[Group], wanted: Wanted, cache: ImageCache) -> lis
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         biggest_first = sorted(groups, key=lambda group: -sum(member.size for member in group.members))
         waiting = {id(group): pool.submit(_make, group, wanted, cache) for group in biggest_first}
-        return [waiting[id(group)].result() for group in groups]
+        try:
+            return [waiting[id(group)].result() for group in groups]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C waits for those at work only
+            raise
 
 
 def _make(group: Group, wanted: Wanted, cache: ImageCache) -> tuple[PackageLayer, bool]:

@@ -22,6 +22,8 @@ from modeldeploy.events import Emit
 from modeldeploy.image import archive, telling
 from modeldeploy.image.assemble import Image, PlatformImage
 from modeldeploy.oci.descriptor import Platform
+from modeldeploy.registry.base import Moved
+from modeldeploy.registry.transfer import Job, Stop, transfer
 
 ENGINES = ("docker", "podman")
 _HOSTS = {"docker": "", "podman": "localhost/"}
@@ -50,7 +52,7 @@ def load(image: Image, engine: str, *, emit: Emit) -> Loaded:
     with telling.step(emit, "load", f"loading {name} into {engine}", engine=engine) as told:
         chosen = _for_engine(image, platform_of(engine))
         present = _present(chosen) if engine == "docker" else frozenset()
-        sent = _try_thin(image, chosen, engine, present)
+        sent = _try_thin(image, chosen, engine, present, emit)
         told |= {"bytes": sent, "message": f"loaded {name} into {engine}"}
     return Loaded(engine, name, sent, str(chosen.platform))
 
@@ -118,27 +120,32 @@ def _present(image: PlatformImage) -> frozenset[str]:
     )
 
 
-def _try_thin(image: Image, chosen: PlatformImage, engine: str, present: frozenset[str]) -> int:
+def _try_thin(image: Image, chosen: PlatformImage, engine: str, present: frozenset[str], emit: Emit) -> int:
     if present:
         try:
-            return _send(image, chosen, engine, present)
+            return _send(image, chosen, engine, present, emit)
         except LoadFailed:
             pass  # an image was removed meanwhile, or this engine reads what it need not: it gets everything
-    return _send(image, chosen, engine, frozenset())
+    return _send(image, chosen, engine, frozenset(), emit)
 
 
-def _send(image: Image, chosen: PlatformImage, engine: str, without: frozenset[str]) -> int:
-    sent = 0
+def _send(image: Image, chosen: PlatformImage, engine: str, without: frozenset[str], emit: Emit) -> int:
+    sizes = {part.blob.descriptor.digest: part.blob.descriptor.size for part in chosen.parts}
+    total = sum(size for digest, size in sizes.items() if digest not in without)
 
-    def moved(count: int) -> None:
-        nonlocal sent
-        sent += count
+    def work(moved: Moved, stop: Stop) -> None:
+        def told(count: int) -> None:
+            stop.check()
+            moved(count)
 
-    def write(to: archive.Sink) -> None:
-        archive.write(image, chosen, to, moved=moved, host=_HOSTS[engine], without=without)
+        def write(to: archive.Sink) -> None:
+            archive.write(image, chosen, to, moved=told, host=_HOSTS[engine], without=without)
 
-    pour([engine, "load"], write)
-    return sent
+        pour([engine, "load"], write)
+
+    name = f"{archive.reference(image)} into {engine}"
+    transfer([Job(name, total, work, lambda _: "loaded")], emit=emit, direction="up")
+    return total
 
 
 def pour(command: Sequence[str], write: Callable[[archive.Sink], None]) -> str:

@@ -7,7 +7,9 @@ the base. A record names it by digest; where it is, is found out when the record
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -53,18 +55,46 @@ def keep(made: Made, cache: ImageCache) -> None:
     files.write_json(path, _to_json(made))
 
 
+def used(made: Made, cache: ImageCache) -> None:
+    """Count an image as the one that was made last."""
+    with suppress(OSError):
+        os.utime(_path(made, cache))
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """How an image was made: enough to make it again."""
+
+    engine: str
+    platforms: tuple[str, ...]
+
+
+def last_of(digest: str, *, cache: ImageCache | None = None) -> Recorded | None:
+    """How the last image of the bundle with that digest was made; None if none was."""
+    for path in _newest_first(digest, cache or ImageCache()):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            value = files.read_json(path)
+            found = [Descriptor.from_json(each["manifest"]).platform for each in value["platforms"]]
+            return Recorded(str(value["engine"]), tuple(str(platform) for platform in found))
+    return None
+
+
 def images_of(
     digest: str, *, cache: ImageCache | None = None, elsewhere: Elsewhere | None = None
 ) -> tuple[Made, ...]:
     """The images that were made of the bundle with that digest, newest first; none that lacks content."""
     cache = cache or ImageCache()
-    folder = cache.made / digest.removeprefix("sha256:")
     found = []
-    for path in sorted(folder.glob("*.json"), key=lambda path: -path.stat().st_mtime_ns):
+    for path in _newest_first(digest, cache):
         made = _read(path, cache, elsewhere or (lambda _: None))
         if made:
             found.append(made)
     return tuple(found)
+
+
+def _newest_first(digest: str, cache: ImageCache) -> list[Path]:
+    folder = cache.made / digest.removeprefix("sha256:")
+    return sorted(folder.glob("*.json"), key=lambda path: -path.stat().st_mtime_ns)
 
 
 def _path(made: Made, cache: ImageCache) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 
 from modeldeploy import files
@@ -12,7 +13,10 @@ from modeldeploy.errors import ConfigError
 from modeldeploy.events import Emit
 from modeldeploy.image import archive, telling
 from modeldeploy.image.assemble import Image
+from modeldeploy.oci.descriptor import Blob
 from modeldeploy.oci.layout import Layout
+from modeldeploy.registry.base import Moved
+from modeldeploy.registry.transfer import Job, Stop, transfer
 
 
 def write(image: Image, to: Path, *, emit: Emit) -> None:
@@ -23,9 +27,9 @@ def write(image: Image, to: Path, *, emit: Emit) -> None:
     try:
         with telling.step(emit, "output", f"writing {to}", path=str(to)) as told:
             if to.suffix == ".tar":
-                _archive(image, to)
+                _archive(image, to, emit)
             else:
-                _layout(image, to)
+                _layout(image, to, emit)
             told["message"] = f"wrote {to}"
     except OSError as error:
         raise files.disk_full(to, error) or ConfigError(
@@ -33,7 +37,7 @@ def write(image: Image, to: Path, *, emit: Emit) -> None:
         ) from error
 
 
-def _archive(image: Image, to: Path) -> None:
+def _archive(image: Image, to: Path, emit: Emit) -> None:
     if len(image.platforms) > 1:
         raise ConfigError(
             f"an archive holds one platform, and the image has {len(image.platforms)}",
@@ -41,20 +45,33 @@ def _archive(image: Image, to: Path) -> None:
         )
     temporary = to.with_name(f".{to.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("xb") as stream:
-            archive.write(image, image.platforms[0], stream, moved=lambda _: None)
-            stream.flush()
-            os.fsync(stream.fileno())
+        job = Job(to.name, image.platforms[0].size, partial(_write, image, temporary), lambda _: "written")
+        transfer([job], emit=emit, direction="down")
         temporary.replace(to)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _layout(image: Image, to: Path) -> None:
+def _write(image: Image, to: Path, moved: Moved, stop: Stop) -> None:
+    def told(count: int) -> None:
+        stop.check()
+        moved(count)
+
+    with to.open("xb") as stream:
+        archive.write(image, image.platforms[0], stream, moved=told)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _layout(image: Image, to: Path, emit: Emit) -> None:
     layout = Layout(to)
+    parts = {part.blob.descriptor.digest: part for each in image.platforms for part in each.parts}
+    jobs = [
+        Job(part.name, part.blob.descriptor.size, partial(_keep, layout, part.blob), lambda _: "written")
+        for part in parts.values()
+    ]
+    transfer(jobs, emit=emit, direction="down")
     for each in image.platforms:
-        for part in each.parts:
-            layout.blobs.add(part.blob, moved=lambda _: None)
         layout.blobs.write(each.config, each.config_descriptor.digest)
         layout.put_manifest(each.manifest, each.descriptor.media_type)
     top = image.descriptor
@@ -62,3 +79,7 @@ def _layout(image: Image, to: Path) -> None:
     tag = version_tag(image.bundle.version)
     before = layout.tag(tag)
     layout.set_tag(tag, top, was=before.digest if before else None)
+
+
+def _keep(layout: Layout, blob: Blob, moved: Moved, stop: Stop) -> None:
+    layout.blobs.add(stop.guarding(blob), moved=moved)

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 
 from modeldeploy.events import Emit, Event
 
-STEPS = ("base", "packages", "layers", "image", "engine", "load", "output")
-
 
 @contextmanager
 def step(emit: Emit, name: str, message: str, **facts: object) -> Iterator[dict[str, object]]:

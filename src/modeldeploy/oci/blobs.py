@@ -27,6 +27,10 @@ _CHUNK = 1 << 20
 _PAUSE = 0.05
 
 
+class WrongContent(RegistryRefused):
+    """What was to be kept is not what its digest says. Nothing of it is kept."""
+
+
 class Blobs:
     """The content below one folder. ``root`` is the folder whose rights all that is made here has."""
 
@@ -95,8 +99,8 @@ class Blobs:
     def add(self, blob: Blob, *, moved: Callable[[int], None]) -> int:
         """Keep content unless it is there; returns how many bytes were written.
 
-        Goes on where an earlier attempt ended. Raises `RegistryRefused` for content that is not what its
-        digest says, of which nothing is kept then.
+        Goes on where an earlier attempt ended. Raises `WrongContent` for content that is not what its
+        digest says.
         """
         descriptor = blob.descriptor
         with self._upload(descriptor) as upload:
@@ -260,8 +264,8 @@ def damaged(path: Path, how: str) -> RegistryRefused:
     )
 
 
-def _other_content(descriptor: Descriptor) -> RegistryRefused:
-    return RegistryRefused(
+def _other_content(descriptor: Descriptor) -> WrongContent:
+    return WrongContent(
         f"content that should have been {descriptor.digest[:19]} ({descriptor.size} bytes) was not: "
         "nothing of it is kept",
         hint="run the same command again; if it stays so, what it is read from is damaged",

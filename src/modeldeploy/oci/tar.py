@@ -16,7 +16,7 @@ import io
 import os
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate
@@ -114,9 +114,16 @@ class Layer:
         return Blob(self.descriptor(), self.open, sources)
 
 
-def layer_of(entries: Iterable[Entry], *, name: str, annotations: tuple[tuple[str, str], ...] = ()) -> Layer:
+def layer_of(
+    entries: Iterable[Entry],
+    *,
+    name: str,
+    annotations: tuple[tuple[str, str], ...] = (),
+    read: Callable[[int], None] = lambda _: None,
+) -> Layer:
     """The layer of these entries, in the order of their paths. Reads every file once, unless remembered.
 
+    ``read`` is told of each piece that was read, in bytes.
     Raises `BundleError` for a file that is gone or changes meanwhile, ValueError for paths that no layer
     can have: absolute, with ``..``, or twice.
     """
@@ -126,7 +133,7 @@ def layer_of(entries: Iterable[Entry], *, name: str, annotations: tuple[tuple[st
     size = sum(part.size for part in parts)
 
     def compute() -> str:
-        return _digest_of(_opened(parts, 0))
+        return _digest_of(_opened(parts, 0), read)
 
     key = _key(ordered, parts) if size >= _REMEMBER_FROM else ""
     digest = remembered(key, compute) if key else compute()
@@ -273,11 +280,12 @@ def _look(path: Path) -> str:
     return f"{path.absolute()}:{_stamp(status)}:{status.st_ctime_ns}" if settled else ""
 
 
-def _digest_of(stream: BinaryIO) -> str:
+def _digest_of(stream: BinaryIO, read: Callable[[int], None]) -> str:
     state = hashlib.sha256()
     with stream:
         while piece := stream.read(_CHUNK):
             state.update(piece)
+            read(len(piece))
     return f"sha256:{state.hexdigest()}"
 
 

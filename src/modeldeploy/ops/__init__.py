@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from modeldeploy.ops.naming import alias, aliases
     from modeldeploy.ops.promotion import approve, promote
     from modeldeploy.ops.rollouts import abort, deploy, destroy, plan, resume, rollback
-    from modeldeploy.ops.shipping import pull, push
     from modeldeploy.ops.scanning import scan
+    from modeldeploy.ops.shipping import pull, push
     from modeldeploy.ops.signing import keygen, sign
     from modeldeploy.ops.tracing import at, audit, audit_verify, trace
     from modeldeploy.ops.verifying import verify

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from modeldeploy import files
+from modeldeploy.bundle.store import BundleStore
 from modeldeploy.config.load import Project
 from modeldeploy.config.load import load as load_project
 from modeldeploy.errors import ConfigError, ModelDeployError
 from modeldeploy.events import Emit
 from modeldeploy.image import build as building
+from modeldeploy.image import engine as engines
 from modeldeploy.image import load as loading
+from modeldeploy.image import made as records
 from modeldeploy.image import output as writing
 from modeldeploy.image.archive import reference
 from modeldeploy.image.assemble import PlatformImage
@@ -90,9 +95,10 @@ def image(  # noqa: PLR0913  # what a command line asks for
     if load is not None and load not in loading.ENGINES:
         raise ConfigError(f"'{load}' is no engine to load into; there are {', '.join(loading.ENGINES)}")
     made = make(root, ref, platforms=platforms, engine=engine, upgrade=upgrade, emit=emit)
-    loaded = loading.load(made.image, load, emit=emit) if load else None
-    if output is not None:
-        writing.write(made.image, output, emit=emit)
+    with BundleStore().hold(made.image.bundle.digest):
+        loaded = loading.load(made.image, load, emit=emit) if load else None
+        if output is not None:
+            writing.write(made.image, output, emit=emit)
     return ImageBuilt(
         ref=str(made.image.bundle),
         bundle=made.image.bundle.digest,
@@ -124,15 +130,36 @@ def make(
         engine=_known_engine(engine) if engine else settings.engine,
     )
     bundle = find_bundle(project, ref, emit)
-    source = building.Source.of(bundle.ref, bundle.path)
     ground = Ground(
         project.root, settings, anywhere(project.registry()), partial(_held, project, bundle.ref.name)
     )
-    if settings.engine == "none":
-        return building.build(source, ground, emit=emit, upgrade=upgrade)
-    from modeldeploy.image import engine as engines
+    with BundleStore().hold(bundle.ref.digest), _disk_watched():
+        source = building.Source.of(bundle.ref, bundle.path)
+        maker = building.build if settings.engine == "none" else engines.build
+        return maker(source, ground, emit=emit, upgrade=upgrade)
 
-    return engines.build(source, ground, emit=emit, upgrade=upgrade)
+
+def last(root: Path, digest: str, *, emit: Emit) -> Made | None:
+    """The image that was made last of the bundle with that digest, with its content; None if none was.
+
+    What is gone of it is made again. Raises as `image` does.
+    """
+    recorded = records.last_of(digest)
+    if recorded is None:
+        return None
+    found = next(iter(records.images_of(digest)), None)
+    if found and found.engine == recorded.engine:
+        return found
+    return make(root, digest, platforms=recorded.platforms, engine=recorded.engine, emit=emit)
+
+
+@contextmanager
+def _disk_watched() -> Iterator[None]:
+    """A full disk ends it with the same sentence, whichever file was being written."""
+    try:
+        yield
+    except OSError as error:
+        raise files.disk_full(Path(error.filename or files.home()), error) or error from error
 
 
 def _held(project: Project, name: str, descriptor: Descriptor) -> Blob | None:

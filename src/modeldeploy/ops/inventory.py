@@ -12,7 +12,7 @@ from modeldeploy.bundle import bento, compare, facts, usage
 from modeldeploy.bundle import build as builds
 from modeldeploy.bundle import lock as locks
 from modeldeploy.bundle.compare import Differences
-from modeldeploy.bundle.manifest import LOCK, File, Manifest
+from modeldeploy.bundle.manifest import File
 from modeldeploy.bundle.recipe import Recipe
 from modeldeploy.bundle.store import BundleStore, Stored
 from modeldeploy.bundle.usage import Kept, Rules, Waste
@@ -147,9 +147,8 @@ def inspect(root: Path, ref: str | None = None, *, emit: Emit) -> BundleDetails:
     """All that is known of a bundle; of the project's version, where none is named."""
     project = load(root)
     found = find_bundle(project, ref or project.file.project.version, emit)
-    manifest = Manifest.read(found.path)
-    pins = locks.Lock((found.path / LOCK).read_text())
-    by_path = {entry.path: entry for entry in manifest.files}
+    content = compare.bundle(str(found.ref), found.path)
+    manifest, pins = content.manifest, locks.Lock(content.lock)
     size, _ = usage.sizes(BundleStore(), [Stored(found.ref, found.path)])
     return BundleDetails(
         ref=str(found.ref),
@@ -162,7 +161,7 @@ def inspect(root: Path, ref: str | None = None, *, emit: Emit) -> BundleDetails:
         metadata=manifest.metadata,
         signature=manifest.signature.to_json() if manifest.signature else None,
         golden=manifest.golden.to_json() if manifest.golden else None,
-        models=tuple(by_path[path] for path in manifest.model),
+        models=tuple(entry for entry in manifest.files if entry.path in manifest.model),
         files=len(manifest.files),
         size=sum(entry.size for entry in manifest.files),
         disk=size[found.ref.digest].alone,
@@ -175,7 +174,7 @@ def inspect(root: Path, ref: str | None = None, *, emit: Emit) -> BundleDetails:
             manifest.platforms,
             pins.version("bentoml"),
         ),
-        built=facts.read(found.path),
+        built=content.facts,
         live=tuple(place for place in live.places() if place.digest == found.ref.digest),
         images=layers.images(found.ref.digest),
         aliases=_aliases(root, found.ref.digest, emit),
@@ -221,6 +220,7 @@ def _line(stored: Stored, sizes: Mapping[str, usage.Size], places: tuple[Place, 
     )
 
 
+@builds.disk_watched()
 def gc(
     root: Path | None = None,
     *,

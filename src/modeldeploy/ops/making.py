@@ -121,13 +121,6 @@ def find_bundle(project: Project, ref: str | None, emit: Emit) -> Built:
     return obtain(project.root, project.file.project.name, ref, emit=emit)
 
 
-def stored_bundle(name: str, ref: str) -> Built:
-    """A bundle that was built before, by ``NAME:VERSION``, ``VERSION`` or digest. Raises `BundleError`."""
-    given_name, _, version = ref.rpartition(":") if not ref.startswith("sha256:") else (name, "", ref)
-    found = BundleStore().find(given_name or name, version)
-    return Built(found.ref, found.path, unchanged=True)
-
-
 def smoke(root: Path, *, ref: str | None = None, emit: Emit) -> SmokeReport:
     """Start the bundle here, replay its golden samples, look at its schema, stop it."""
     project = load(root)

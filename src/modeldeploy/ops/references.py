@@ -6,6 +6,7 @@ in the registry alone; everything else is looked for on this machine first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -18,6 +19,7 @@ from modeldeploy.bundle.store import BundleStore
 from modeldeploy.config import settings
 from modeldeploy.config.names import NAME, matches
 from modeldeploy.config.peek import peek_registry
+from modeldeploy.config.places import REGISTRY_RULE, not_a_registry
 from modeldeploy.errors import BundleError, ConfigError, RegistryRefused, RegistryUnavailable
 from modeldeploy.events import Emit
 from modeldeploy.registry.base import Repository
@@ -76,6 +78,9 @@ def repository_at(root: Path, name: str, url: str | None = None) -> Repository:
     own = peek_registry(root)
     if url is None:
         return open_registry(own).repository(name)
+    reason = not_a_registry(url)
+    if reason:
+        raise ConfigError(f"the registry '{_shown(url)}' {reason}", hint=f"give {REGISTRY_RULE}")
     other = settings.registry({"url": url}, Path.cwd())
     if not other.is_folder and _host(other.url) == _host(own.url):
         other = replace(own, url=other.url)
@@ -205,6 +210,11 @@ def candidates_in(tags: Sequence[str]) -> list[str]:
 
 def _also(near: Sequence[str], before: str = "") -> str:
     return f"; did you mean {before}{near[0]}?" if near else ""
+
+
+def _shown(url: str) -> str:
+    """An address without the password that may be in it."""
+    return re.sub(r"://[^/\s]*@", "://***@", url)[:200]
 
 
 def _host(url: str) -> str:

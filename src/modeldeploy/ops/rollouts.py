@@ -126,7 +126,7 @@ def resume(
     if entry is None or bundle is None:
         with run.told():
             return run.engine(Policy()).resume(None, None)
-    path = _path_of(bundle)
+    path = _path_of(run, bundle)
     run.about(bundle, entry.candidate, path)
     if entry.towards == journal.PROMOTED and run.place.observe().traffic.stable != entry.candidate:
         run.insist_on_policy(bundle, path)
@@ -205,10 +205,11 @@ def insist_on_every_byte(bundle: Built) -> None:
     BundleStore().check(bundle.path, full=True)
 
 
-def _path_of(bundle: BundleRef) -> Path:
-    from modeldeploy.ops.making import stored_bundle
+def _path_of(run: Run, bundle: BundleRef) -> Path:
+    """Where a bundle is unpacked; fetched from the registry, where the rollout was begun elsewhere."""
+    from modeldeploy.ops.references import obtain
 
-    return stored_bundle(bundle.name, bundle.digest).path
+    return obtain(run.root, bundle.name, bundle.digest, emit=run.emit).path
 
 
 def _spec_again(run: Run, bundle: BundleRef, path: Path) -> RevisionSpec | None:

@@ -29,7 +29,10 @@ DATABASE = "MDEPLOY_SCAN_DATABASE"
 OLD = 30
 """Days after which a database is called old."""
 FIX = "mdeploy build --upgrade --bump patch"
-_NO_SOURCE = "pip install pip-audit (asks the package index), or give an offline database: mdeploy scan --database PATH"
+_NO_SOURCE = (
+    "pip install pip-audit, which asks the package index; "
+    "or give an offline database: mdeploy scan --database PATH"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +104,9 @@ def _look(bundle: Path, locked: tuple[Package, ...], database: Path | None) -> L
     known = advisories.read(database, frozenset(package.name for package in locked))
     found = tuple(matching.matches(known, locked))
     day = f"{known.newest:%Y-%m-%d}" if known.newest else "an unknown day"
-    return Looked(
-        f"{database.name}, {known.count:,} advisories up to {day}", found, tuple(_notes(known, locked))
-    )
+    source = f"{database.name}, {known.count:,} advisories up to {day}"
+    count = sum(bool(package.version) for package in locked)
+    return Looked(source, count, found, tuple(_notes(known, locked)))
 
 
 def _notes(known: advisories.Database, locked: tuple[Package, ...]) -> Iterator[str]:
@@ -145,7 +148,8 @@ def _findings(
         told = f"[scan] ignore names {name}, which concerns no package of the lock"
         yield Finding("ignore", Level.WARNING, told, "take it out of the project file")
     if not any(not each.ignored for each in found):
-        told = f"no known vulnerability in {len(locked)} packages ({looked.source})"
+        of = "" if looked.packages >= len(locked) else f" of {len(locked)}"
+        told = f"no known vulnerability in {looked.packages}{of} packages ({looked.source})"
         yield Finding("packages", Level.OK, told)
 
 

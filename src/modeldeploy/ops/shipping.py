@@ -89,6 +89,7 @@ def push(
     bundle = find_bundle(project, ref, emit)
     with BundleStore().hold(bundle.ref.digest):
         repository = references.repository_at(root, bundle.ref.name, to)
+        shipping.read_large(bundle.path, emit=emit)
         packed = artifact.package(bundle.path)
         _refuse_other_version(repository, packed)
         made = _image(root, bundle, wanted=image, emit=emit)
@@ -169,12 +170,13 @@ class _Sending:
 
     def _claim(self, tag: str, to: Descriptor) -> Descriptor:
         """Give a tag to a manifest unless it has one; where it points then."""
-        found: Descriptor | None = to
-        try:
-            self._repository.set_tag(tag, to, was=None)
-            self._new = True
-        except TagMoved as moved:
-            found = moved.found
+        found = self._repository.tag(tag)
+        if found is None:
+            try:
+                self._repository.set_tag(tag, to, was=None)
+                self._new = True
+            except TagMoved as moved:
+                found = moved.found
         if tag not in self._tags:
             self._tags.append(tag)
         return found or to
@@ -205,13 +207,11 @@ class _Sending:
 def _image(root: Path, bundle: Built, *, wanted: bool | None, emit: Emit) -> Made | None:
     if wanted is False:
         return None
+    from modeldeploy.ops import imaging  # loads what makes images
+
     if wanted:
-        from modeldeploy.ops import imaging
-
         return imaging.make(root, bundle.ref.digest, emit=emit)
-    from modeldeploy.image.made import images_of
-
-    return next(iter(images_of(bundle.ref.digest)), None)
+    return imaging.last(root, bundle.ref.digest, emit=emit)
 
 
 def _manifests_of(made: Made) -> list[Descriptor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,20 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modeldeploy.bundle import artifact
+from modeldeploy.bundle.store import BundleStore
+from modeldeploy.config.places import KEYLESS, is_reference
 from modeldeploy.errors import BundleError, ConfigError
 from modeldeploy.events import Emit, Event
 from modeldeploy.model import BundleRef
 from modeldeploy.oci.descriptor import Descriptor
-from modeldeploy.ops import auditing
+from modeldeploy.ops import auditing, references
+from modeldeploy.ops.references import Reference
 from modeldeploy.registry.base import Repository
-from modeldeploy.signing import keyfile, keys, signers, verifying
+from modeldeploy.signing import attesting, keyfile, keyless, keys, signers, verifying
 from modeldeploy.signing.keyfile import Password
 from modeldeploy.signing.keys import KeyPair
+from modeldeploy.signing.signers import Signer
+from modeldeploy.signing.verifying import Signature
 
 if TYPE_CHECKING:
     from modeldeploy.config.load import Project
-
-_ALIAS = "@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class Signed:
     fingerprint: str
     """Of its public half."""
     manifests: tuple[SignedManifest, ...]
+    statements: tuple[str, ...] = ()
+    """Types of the statements about the image (SBOM, provenance) that were signed now."""
 
 
 def keygen(folder: Path, *, name: str = "cosign", password: Password = keyfile.from_environment) -> KeyPair:
@@ -74,33 +80,91 @@ def sign(
     """Sign a bundle in the registry, and its image where there is one.
 
     ``ref`` is ``NAME:VERSION``, ``VERSION``, ``sha256:...`` or ``@alias``; otherwise the project's version.
-    ``key`` is a file, ``env://NAME``, a secret or ``PLUGIN://...``; otherwise ``[signing] key``. Signing
-    twice changes nothing. Raises `ConfigError` for a key that cannot be used, `BundleError` for a bundle that
-    was not pushed.
+    ``key`` is a file, ``env://NAME``, a secret, ``PLUGIN://...`` or ``keyless``; otherwise ``[signing] key``.
+    What this machine knows of how the image was made (SBOM, provenance) is signed with it. Signing twice
+    changes nothing. Raises `ConfigError` for a key that cannot be used, `BundleError` for a bundle that
+    was not pushed, or that is another one here than in the registry.
     """
     from modeldeploy.config.load import load
 
     project = load(root)
-    repository = auditing.repository_of(root, project.file.project.name)
-    tag = _tag(project, ref)
-    packed = artifact.read(repository, _insist_on_pushed(repository, tag, ref))
-    signer = signers.open_signer(_key(project, key), project.root, password=password)
-    claims = {"version": packed.ref.version, "bundle": packed.ref.digest}
-    manifests = []
-    for what, found, descriptor in _to_sign(repository, tag, packed):
-        signature = verifying.sign(repository, descriptor, signer, claims=claims)
-        manifests.append(SignedManifest(what, found, descriptor.digest, signature.new))
-        _tell(emit, manifests[-1], signer.public.name)
+    wanted = Reference.of(ref or project.file.project.version, project.file.project.name)
+    repository = references.repository_at(root, wanted.name)
+    packed = references.insist(repository, wanted)
+    _refuse_stranger(packed, repository)
+    hand = _hand(project, key, password)
+    manifests, fingerprint, stated = [], "", []
+    for what, tag, descriptor in _to_sign(repository, packed):
+        signature = hand.put(repository, descriptor, packed.ref)
+        fingerprint = signature.fingerprint
+        manifests.append(SignedManifest(what, tag, descriptor.digest, signature.new))
+        _tell(emit, manifests[-1], hand.name)
+        if what == "image" and hand.signer:
+            stated = _attest(repository, packed.ref, descriptor, hand.signer)
     if any(one.new for one in manifests):
-        _write_down(root, packed.ref, signer.public.fingerprint, manifests, emit)
+        _write_down(root, packed.ref, fingerprint, manifests, emit)
     return Signed(
         str(packed.ref),
         packed.ref.digest,
         repository.where,
-        signer.public.name,
-        signer.public.fingerprint,
+        hand.name,
+        fingerprint,
         tuple(manifests),
+        tuple(stated),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Hand:
+    """What signs: a key, or (without one) the identity of this process."""
+
+    name: str
+    signer: Signer | None
+
+    def put(self, repository: Repository, descriptor: Descriptor, bundle: BundleRef) -> Signature:
+        claims = {"version": bundle.version, "bundle": bundle.digest}
+        if self.signer is None:
+            return verifying.sign_keyless(repository, descriptor, keyless.Sigstore(), claims=claims)
+        return verifying.sign(repository, descriptor, self.signer, claims=claims)
+
+
+def _hand(project: Project, key: str | None, password: Password) -> _Hand:
+    reference = _key(project, key)
+    if reference == KEYLESS:
+        return _Hand(KEYLESS, None)
+    signer = signers.open_signer(reference, project.root, password=password)
+    return _Hand(signer.public.name, signer)
+
+
+def _refuse_stranger(packed: artifact.Packed, repository: Repository) -> None:
+    """What was built here must be what is signed: the registry may not put another bundle in its place."""
+    own = BundleStore().digest_of(packed.ref.name, packed.ref.version)
+    if own not in (None, packed.ref.digest):
+        raise BundleError(
+            f"{packed.ref} is {packed.ref.digest[:19]} in {repository.where}, and {own[:19]} here: "
+            "what would be signed is not what was built here",
+            hint="find out which one is right: mdeploy verify",
+            details={"here": own, "there": packed.ref.digest},
+        )
+
+
+def _attest(repository: Repository, bundle: BundleRef, image: Descriptor, signer: Signer) -> list[str]:
+    """Sign what this machine states about an image that it made. Types of the statements that are new.
+
+    Statements that only the registry has are left alone: anybody may have put them there.
+    """
+    from modeldeploy.image.made import images_of
+
+    new = []
+    for made in images_of(bundle.digest):
+        if made.image.digest != image.digest:
+            continue
+        for each in made.statements:
+            predicate = json.loads(each.content)["predicate"]
+            about = Descriptor("", each.subject, 0)
+            if attesting.attest(repository, about, each.predicate_type, predicate, signer):
+                new.append(each.predicate_type)
+    return new
 
 
 def _insist_on(password: bytes) -> bytes:
@@ -116,47 +180,18 @@ def _key(project: Project, given: str | None) -> str:
             "no key to sign with: [signing] key is not set",
             hint="make one (mdeploy keygen) and name it: mdeploy sign --key cosign.key",
         )
-    if given and "://" not in given and not given.startswith("secret:"):
+    if given and given != KEYLESS and not is_reference(given):
         return str(Path(given).absolute())  # what is typed is relative to where it is typed
     return named
 
 
-def _tag(project: Project, ref: str | None) -> str:
-    """The tag of the bundle that a reference means."""
-    name = project.file.project.name
-    if ref is None:
-        return artifact.bundle_tag(project.file.project.version)
-    if ref.startswith("sha256:"):
-        return artifact.digest_tag(ref)
-    if ref.startswith(_ALIAS):
-        return artifact.bundle_tag(ref.removeprefix(_ALIAS))
-    given, _, version = ref.rpartition(":")
-    if given not in ("", name):
-        raise ConfigError(f"{ref} is a bundle of {given}; this project is {name}", hint=f"{name}:{version}")
-    return artifact.bundle_tag(version)
-
-
-def _insist_on_pushed(repository: Repository, tag: str, ref: str | None) -> Descriptor:
-    found = repository.tag(tag)
-    if found is None:
-        told = ref or tag.removesuffix(".bundle")
-        raise BundleError(
-            f"{repository.where} does not have {told}, and only what was pushed can be signed",
-            hint="mdeploy push" + (f" {ref}" if ref and not ref.startswith(_ALIAS) else ""),
-        )
-    return found
-
-
-def _to_sign(
-    repository: Repository, tag: str, packed: artifact.Packed
-) -> Iterator[tuple[str, str, Descriptor]]:
+def _to_sign(repository: Repository, packed: artifact.Packed) -> Iterator[tuple[str, str, Descriptor]]:
     """The bundle's own manifest, and that of its version's image."""
-    yield "bundle", tag, packed.descriptor
-    version = artifact.version_tag(packed.ref.version)
-    own = repository.tag(artifact.bundle_tag(packed.ref.version))
-    image = repository.tag(version)
+    own, version = artifact.bundle_tag(packed.ref.version), artifact.version_tag(packed.ref.version)
+    yield "bundle", own, packed.descriptor
+    image, bundle = repository.tag(version), repository.tag(own)
     # A version's tags never move, so an image beside the bundle's own tag is the image of this bundle.
-    if image and own and own.digest == packed.descriptor.digest:
+    if image and bundle and bundle.digest == packed.descriptor.digest:
         yield "image", version, image
 
 

@@ -220,11 +220,10 @@ def _told(entry: Entry) -> AuditEntry:
 def _summary(entry: Entry) -> str:
     data, kind = entry.record.data, entry.record.kind
     if kind in ROLLOUTS:
-        parts = [str(data.get("outcome") or "")]
         source = data.get("source") or {}
-        parts += [f"from {source['target']}"] if source.get("target") else []
-        parts += [str(data["reason"])] if data.get("reason") else []
-        return ": ".join(part for part in (" ".join(parts[:2]), *parts[2:]) if part)
+        where = f" from {source['target']}" if source.get("target") else ""
+        reason = f": {data['reason']}" if data.get("reason") else ""
+        return f"{data.get('outcome') or 'unknown'}{where}{reason}"
     if kind == "approve":
         note = f": {data['note']}" if data.get("note") else ""
         return f"{'taken back' if data.get('revoked') else 'approved'} for {data.get('for')}{note}"

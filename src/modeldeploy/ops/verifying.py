@@ -193,17 +193,17 @@ def _of_signatures(
     project: Project, repository: Repository, packed: Packed, image: Descriptor | None
 ) -> Iterator[Finding]:
     """Who has signed, where the project says whose signatures count."""
-    references_of_keys = project.signing().public_keys
-    if not references_of_keys:
+    trusted = project.signing()
+    if not (trusted.public_keys or trusted.identities):
         return
     from modeldeploy.signing import keys, verifying
 
-    known = keys.public_keys(references_of_keys)
+    known = keys.public_keys(trusted.public_keys)
     claims: Mapping[str, str] = {"version": packed.ref.version, "bundle": packed.ref.digest}
     for what, descriptor in (("bundle", packed.descriptor), ("image", image)):
         if descriptor is None:
             continue
-        judged = verifying.judge(repository, descriptor, known, claims=claims)
+        judged = verifying.judge(repository, descriptor, known, claims=claims, identities=trusted.identities)
         if judged.verified:
             who = ", ".join(one.key for one in judged.verified)
             yield Finding("signature", Level.OK, f"the {what} is signed by {who}")

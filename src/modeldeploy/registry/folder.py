@@ -7,7 +7,6 @@ holder dies. What another repository of the registry holds is linked, not copied
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -17,11 +16,8 @@ from modeldeploy.oci import disk
 from modeldeploy.oci.descriptor import Blob, Descriptor
 from modeldeploy.oci.layout import Layout
 from modeldeploy.registry.base import Moved, Sent, TagMoved
+from modeldeploy.registry.names import insist_on_name, is_name
 
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-NAME = re.compile(rf"{_PART}(?:/{_PART})*")
-"""What a repository can be called, by the distribution specification."""
-_LONGEST = 255
 _OWN = frozenset({"blobs", "uploads", "index.json", "index.lock", "oci-layout"})
 _MOST_NEIGHBOURS = 500
 
@@ -34,10 +30,10 @@ class FolderRegistry:
         self.url = str(folder)
 
     def repository(self, name: str) -> FolderRepository:
-        if not NAME.fullmatch(name) or len(name) > _LONGEST or _OWN & set(name.split("/")):
+        if _OWN & set(insist_on_name(name).split("/")):
             raise RegistryRefused(
-                f"{name!r:.100} can be no name in a registry",
-                hint="lowercase letters and digits, with single '.', '_' or '-' between them",
+                f"no repository in a folder can be called {name[:80]!r}: its layout has a file of that name",
+                hint="give the project another name",
             )
         return FolderRepository(self.folder, name)
 
@@ -96,7 +92,7 @@ class FolderRepository:
     def _elsewhere(self, blob: Blob) -> Iterator[Path]:
         """Files of other repositories that may hold the same: those named, then all on the first level."""
         for name in dict.fromkeys((*blob.sources, *self._neighbours())):
-            if name != self._name and NAME.fullmatch(name):
+            if name != self._name and is_name(name):
                 yield Layout(self._root / name).blobs.path(blob.descriptor.digest)
 
     def _neighbours(self) -> list[str]:

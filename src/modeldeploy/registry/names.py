@@ -14,9 +14,14 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LONGEST_NAME = 255
 
 
+def is_name(name: str) -> bool:
+    """True for what a repository may be called."""
+    return len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None
+
+
 def insist_on_name(name: str) -> str:
     """The name, if a repository may have it. Raises `RegistryRefused`."""
-    if len(name) <= _LONGEST_NAME and _NAME.fullmatch(name):
+    if is_name(name):
         return name
     raise RegistryRefused(
         f"no repository can be called {name[:80]!r}",

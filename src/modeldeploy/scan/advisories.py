@@ -1,7 +1,7 @@
 """A vulnerability database on this disk: a folder or a zip file of advisories in OSV's JSON form.
 
-Whoever wrote it, nothing of it is believed beyond what it says: files that are no advisories are counted and
-left out, and a database without a single advisory for Python packages is refused, since it would find nothing.
+Files in it that are no advisories are counted and left out. A database without a single advisory for Python
+packages is refused, since it would find nothing.
 
 Source: https://ossf.github.io/osv-schema/
 """
@@ -23,6 +23,8 @@ LARGEST = 8 << 20
 """Bytes of one advisory; the largest that there are have about one million."""
 MOST = 500_000
 """Advisories; there are some twenty thousand for Python."""
+ROOM = 4 << 30
+"""Bytes of all of them; they have some hundred million."""
 _HINT = "get one for PyPI in OSV's form (all.zip, as its files come), and give the zip or its folder"
 
 
@@ -35,6 +37,7 @@ class Database:
     count: int = 0
     unreadable: int = 0
     newest: datetime | None = None
+    bytes: int = 0
 
 
 def read(path: Path, packages: frozenset[str]) -> Database:
@@ -44,10 +47,11 @@ def read(path: Path, packages: frozenset[str]) -> Database:
     """
     found = Database(path)
     try:
-        for content in _contents(path):
+        for number, content in enumerate(_contents(path)):
             _take(found, content, packages)
-            if found.count + found.unreadable > MOST:
-                raise ConfigError(f"{path} holds more than {MOST:,} files", hint=_HINT)
+            found.bytes += len(content or b"")
+            if number >= MOST or found.bytes > ROOM:
+                raise ConfigError(f"{path} holds more than any such database", hint=_HINT)
     except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot read the vulnerability database {path}: {reason}", hint=_HINT) from error

@@ -43,6 +43,8 @@ class Looked:
 
     source: str
     """The database or the program, with its age or version."""
+    packages: int
+    """How many packages were looked at."""
     vulnerabilities: tuple[Vulnerability, ...]
     notes: tuple[str, ...] = ()
     """What could not be looked at, a sentence each."""

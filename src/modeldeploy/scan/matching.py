@@ -31,23 +31,22 @@ def matches(database: Database, packages: Iterable[Package]) -> Iterator[Vulnera
 
 def _match(advisory: Mapping[str, Any], package: Package) -> Vulnerability | None:
     try:
-        version = Version(package.version)
+        version = Version(Version(package.version).public)
     except InvalidVersion:
         return None
     fixes: list[Version] = []
     hit = False
-    for affected in advisory.get("affected") or ():
+    for affected in _list(advisory.get("affected")):
         if is_python(affected) and _is_of(affected, package) and is_affected(affected, version):
             hit = True
             fixes += [fix for fix in _fixes(affected) if fix > version]
     if not hit:
         return None
-    listed = advisory.get("aliases")
     return Vulnerability(
         package.name,
         package.version,
         str(advisory["id"])[:100],
-        tuple(str(alias)[:100] for alias in (listed if isinstance(listed, list) else ())[:50]),
+        tuple(str(alias)[:100] for alias in _list(advisory.get("aliases"))[:50]),
         severity.of(advisory),
         str(min(fixes)) if fixes else "",
         _one_line(advisory.get("summary") or advisory.get("details") or ""),
@@ -56,31 +55,40 @@ def _match(advisory: Mapping[str, Any], package: Package) -> Vulnerability | Non
 
 def is_affected(affected: Mapping[str, Any], version: Version) -> bool:
     """True if the version is listed, or lies in one of the ranges."""
-    listed = affected.get("versions")
-    if isinstance(listed, list) and any(_version(text) == version for text in listed):
+    if any(_version(text) == version for text in _list(affected.get("versions"))):
         return True
-    ranges = affected.get("ranges")
-    return any(
-        _in_range(each, version)
-        for each in (ranges if isinstance(ranges, list) else ())
-        if isinstance(each, dict) and each.get("type") in ("ECOSYSTEM", "SEMVER")
-    )
+    return any(_in_range(events, version) for events in _ranges(affected))
 
 
-def _in_range(each: Mapping[str, Any], version: Version) -> bool:
-    events = [event for event in each.get("events") or () if isinstance(event, dict)]
+def _ranges(affected: Mapping[str, Any]) -> Iterator[list[Mapping[str, Any]]]:
+    """The events of each range of versions; ranges of commits say nothing here."""
+    for each in _list(affected.get("ranges")):
+        if isinstance(each, dict) and each.get("type") in ("ECOSYSTEM", "SEMVER"):
+            yield [event for event in _list(each.get("events")) if isinstance(event, dict)]
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _in_range(events: list[Mapping[str, Any]], version: Version) -> bool:
     limits = [event["limit"] for event in events if "limit" in event]
     if limits and not any(limit == "*" or version < _at(limit) for limit in limits):
         return False
     inside = False
-    for event in sorted(events, key=_place):
-        if "introduced" in event and version >= _at(event["introduced"]):
-            inside = True
-        elif "fixed" in event and version >= _at(event["fixed"]):
-            inside = False
-        elif "last_affected" in event and version > _at(event["last_affected"]):
-            inside = False
+    for event in sorted(filter(_says_where, events), key=_place):
+        if "introduced" in event:
+            inside = inside or version >= _at(event["introduced"])
+        elif "fixed" in event:
+            inside = inside and version < _at(event["fixed"])
+        elif "last_affected" in event:
+            inside = inside and version <= _at(event["last_affected"])
     return inside
+
+
+def _says_where(event: Mapping[str, Any]) -> bool:
+    """False for an end that is no version: it must not hide what it ends."""
+    return "introduced" in event or _version(event.get("fixed", event.get("last_affected"))) is not None
 
 
 def _place(event: Mapping[str, Any]) -> Version:
@@ -104,11 +112,10 @@ def _version(text: object) -> Version | None:
 
 
 def _fixes(affected: Mapping[str, Any]) -> Iterator[Version]:
-    for each in affected.get("ranges") or ():
-        if isinstance(each, dict) and each.get("type") in ("ECOSYSTEM", "SEMVER"):
-            for event in each.get("events") or ():
-                if isinstance(event, dict) and (found := _version(event.get("fixed", ""))):
-                    yield found
+    for events in _ranges(affected):
+        for event in events:
+            if found := _version(event.get("fixed", "")):
+                yield found
 
 
 def _is_of(affected: Mapping[str, Any], package: Package) -> bool:
@@ -128,7 +135,7 @@ def merged(found: Iterable[Vulnerability]) -> list[Vulnerability]:
 def _one_of(group: list[Vulnerability]) -> Vulnerability:
     best = min(group, key=lambda each: (_rank(each.id), each.id))
     names = {name for each in group for name in each.names} - {best.id}
-    worst = max((each.severity for each in group), key=(("unknown",) + severity.LEVELS).index)
+    worst = max((each.severity for each in group), key=("unknown", *severity.LEVELS).index)
     fixes = sorted((each.fixed for each in group if each.fixed), key=Version)
     summary = best.summary or next((each.summary for each in group if each.summary), "")
     return Vulnerability(

@@ -26,7 +26,10 @@ def program() -> str | None:
 
 
 def ask(found: str, lock: str) -> Looked:
-    """What pip-audit knows about the packages of a lock's text. Raises `BundleError`."""
+    """What pip-audit knows about the packages of a lock's text that this platform would install.
+
+    It ends with success where it could not look at a package, and only says so. Raises `BundleError`.
+    """
     with tempfile.TemporaryDirectory(prefix="mdeploy-scan-") as folder:
         file = Path(folder) / "requirements.txt"
         file.write_text(lock)
@@ -39,17 +42,27 @@ def ask(found: str, lock: str) -> Looked:
             for package in told["dependencies"]
             for each in package.get("vulns", ())
         ]
-        notes = [
-            f"{package['name']} was not looked at: {str(package['skip_reason'])[:160]}"
+        skipped = {
+            str(package["name"]): str(package["skip_reason"])[:160]
             for package in told["dependencies"]
             if package.get("skip_reason")
-        ]
+        }
+        looked_at = {str(package["name"]) for package in told["dependencies"]} - set(skipped)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(
             f"{PROGRAM} printed what mdeploy does not understand ({type(error).__name__})",
-            hint="update it: pip install --upgrade pip-audit; or give a database: mdeploy scan --database PATH",
+            hint="pip install --upgrade pip-audit; or give a database: mdeploy scan --database PATH",
         ) from error
-    return Looked(f"{PROGRAM} {_version(found)}".strip(), tuple(merged(vulnerabilities)), tuple(notes))
+    if not looked_at:
+        reason = next(iter(skipped.values()), "it does not say why")
+        raise BundleError(
+            f"{PROGRAM} could look at none of the packages: {reason}",
+            hint="check the network and the package index, which must offer advisories; "
+            "or give a database on this disk: mdeploy scan --database PATH",
+        )
+    source = f"{PROGRAM} {_version(found)}".strip()
+    notes = [f"{name} was not looked at: {reason}" for name, reason in skipped.items()]
+    return Looked(source, len(looked_at), tuple(merged(vulnerabilities)), tuple(notes))
 
 
 def _run(command: list[str]) -> str:
@@ -59,7 +72,7 @@ def _run(command: list[str]) -> str:
         # Its code is 1 both where it found something and where it failed; only then there is no answer.
         if error.completed and error.completed.output.lstrip().startswith("{"):
             return error.completed.output
-        lines = [str(line) for line in error.details.get("output") or ()]  # type: ignore[attr-defined]  # lines
+        lines = error.completed.errors.strip().splitlines() if error.completed else []
         last = f": {lines[-1][:200]}" if lines else ""
         raise BundleError(
             f"{PROGRAM} could not look for vulnerabilities{last}",

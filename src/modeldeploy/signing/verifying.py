@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from modeldeploy.config.settings import Identity
+from modeldeploy.errors import RegistryRefused
 from modeldeploy.oci.descriptor import Descriptor
 from modeldeploy.registry.base import Repository
-from modeldeploy.signing import attached, payload
+from modeldeploy.signing import attached, keyless, payload
+from modeldeploy.signing.keyless import IdentityService
 from modeldeploy.signing.keys import PublicKey
 from modeldeploy.signing.payload import Claims
 from modeldeploy.signing.signers import Signer
@@ -24,9 +27,9 @@ class Verified:
     """A signature that counts."""
 
     key: str
-    """Name of the key that verified it, as the project file has it."""
+    """Name of the key that verified it, as the project file has it; the subject of a keyless one."""
     fingerprint: str
-    """Of that key."""
+    """Of that key; of a keyless one, who vouched for it."""
     identity: str
     """The repository that it was signed in."""
     claims: Mapping[str, object] = field(default_factory=dict)
@@ -59,13 +62,18 @@ def verified(
     keys: Sequence[PublicKey],
     *,
     claims: Mapping[str, str] | None = None,
+    identities: Sequence[Identity] = (),
+    service: IdentityService | None = None,
 ) -> tuple[Verified, ...]:
     """The signatures of a manifest that count; none for one that nobody has signed.
 
-    ``claims`` are what a signature must also say, such as ``{"version": "1.0.0"}``, if it says anything
-    of that name: so a signature does not count for another version. Raises `RegistryError` only.
+    Those by one of ``keys``, and those without a key by one of ``identities``, for whom ``service`` vouches
+    (Sigstore, unless another is given). ``claims`` are what a signature must also say, such as
+    ``{"version": "1.0.0"}``, if it says anything of that name: so it does not count for another version.
+    Raises `RegistryError`; `ConfigError` where ``identities`` are asked for and sigstore is not installed.
     """
-    return judge(repository, descriptor, keys, claims=claims).verified
+    judged = judge(repository, descriptor, keys, claims=claims, identities=identities, service=service)
+    return judged.verified
 
 
 def judge(
@@ -74,15 +82,16 @@ def judge(
     keys: Sequence[PublicKey],
     *,
     claims: Mapping[str, str] | None = None,
+    identities: Sequence[Identity] = (),
+    service: IdentityService | None = None,
 ) -> Judged:
     """As `verified`, with the reasons against the signatures that do not count."""
     counting: list[Verified] = []
     against: list[str] = []
-    largest = payload.LARGEST
+    trusted = _Trusted(tuple(keys), tuple(identities), service)
     try:
-        found = attached.pieces(repository, descriptor.digest, attached.SIGNATURES, SIMPLE_SIGNING, largest)
-        for piece in found:
-            one = _judge(piece, repository, descriptor.digest, keys, claims or {})
+        for piece in _pieces(repository, descriptor.digest):
+            one = _judge(piece, repository.where, descriptor.digest, trusted, claims or {})
             if isinstance(one, str):
                 against.append(one)
             elif one not in counting:
@@ -113,9 +122,27 @@ def sign(
     return Signature(descriptor.digest, signer.public.fingerprint, new=True)
 
 
-def _attach(repository: Repository, digest: str, piece: attached.Piece) -> None:
-    from modeldeploy.errors import RegistryRefused
+def sign_keyless(
+    repository: Repository,
+    descriptor: Descriptor,
+    service: IdentityService,
+    *,
+    claims: Mapping[str, str] | None = None,
+) -> Signature:
+    """As `sign`, by who this process is. Each call adds a signature, since each has a key of its own."""
+    said = payload.write(descriptor.digest, payload.identity_of(repository.where), claims or {})
+    vouched = service.sign(said)
+    _attach(
+        repository, descriptor.digest, attached.Piece(SIMPLE_SIGNING, said, vouched.annotations(SIGNATURE))
+    )
+    return Signature(descriptor.digest, keyless.fingerprint(vouched.certificate), new=True)
 
+
+def _pieces(repository: Repository, digest: str) -> Iterator[attached.Piece]:
+    return attached.pieces(repository, digest, attached.SIGNATURES, SIMPLE_SIGNING, payload.LARGEST)
+
+
+def _attach(repository: Repository, digest: str, piece: attached.Piece) -> None:
     try:
         attached.attach(repository, digest, attached.SIGNATURES, piece)
     except attached.Unreadable as error:
@@ -128,34 +155,53 @@ def _attach(repository: Repository, digest: str, piece: attached.Piece) -> None:
 
 def _said_before(repository: Repository, digest: str, said: bytes, key: PublicKey) -> bool:
     try:
-        found = attached.pieces(repository, digest, attached.SIGNATURES, SIMPLE_SIGNING, payload.LARGEST)
+        found = _pieces(repository, digest)
         return any(piece.content == said and key.verifies(_signature(piece) or b"", said) for piece in found)
     except attached.Unreadable:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class _Trusted:
+    """Whose signatures count."""
+
+    keys: tuple[PublicKey, ...]
+    identities: tuple[Identity, ...]
+    service: IdentityService | None
+
+    def who(self, signature: bytes, piece: attached.Piece) -> tuple[str, str] | None:
+        """Name and fingerprint of who has signed this; None for a stranger."""
+        for key in self.keys:
+            if key.verifies(signature, piece.content):
+                return key.name, key.fingerprint
+        if not self.identities:
+            return None
+        found = keyless.vouched_for(piece.content, piece.annotations, self.identities, self.service)
+        return (found.subject, found.issuer) if found else None
+
+    def named(self) -> str:
+        names = [*(key.name for key in self.keys), *(one.subject for one in self.identities)]
+        return ", ".join(names) or "your public keys: there are none"
+
+
 def _judge(
-    piece: attached.Piece,
-    repository: Repository,
-    digest: str,
-    keys: Sequence[PublicKey],
-    expected: Mapping[str, str],
+    piece: attached.Piece, where: str, digest: str, trusted: _Trusted, expected: Mapping[str, str]
 ) -> Verified | str:
     signature = _signature(piece)
     if signature is None:
         return "a signature is not one: its text is no base64"
-    # The signature first: only what a known key has signed is looked into.
-    key = next((key for key in keys if key.verifies(signature, piece.content)), None)
-    if key is None:
-        return f"a signature was made by none of {_named(keys)}"
+    # The signature first: only what somebody known has signed is looked into.
+    who = trusted.who(signature, piece)
+    if who is None:
+        return f"a signature was made by none of {trusted.named()}"
     try:
         said = payload.read(piece.content)
     except ValueError as error:
-        return f"what {key.name} signed cannot be read: {error}"
-    reason = _mismatch(said, digest, repository.where, expected)
+        return f"what {who[0]} signed cannot be read: {error}"
+    reason = _mismatch(said, digest, where, expected)
     if reason:
-        return f"{key.name} signed something else: {reason}"
-    return Verified(key.name, key.fingerprint, said.identity, said.optional)
+        return f"{who[0]} signed something else: {reason}"
+    return Verified(*who, said.identity, said.optional)
 
 
 def _signature(piece: attached.Piece) -> bytes | None:
@@ -179,7 +225,3 @@ def _mismatch(said: Claims, digest: str, where: str, expected: Mapping[str, str]
         if claim in said.optional and said.optional[claim] != value:
             return f"it says {claim} {str(said.optional[claim])[:80]!r}, not {value!r}"
     return None
-
-
-def _named(keys: Sequence[PublicKey]) -> str:
-    return ", ".join(key.name for key in keys) or "your public keys: there are none"

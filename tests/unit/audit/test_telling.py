@@ -10,7 +10,7 @@ from audit_records import record
 from modeldeploy.audit.chain import Record
 from modeldeploy.audit.spool import Spool
 from modeldeploy.audit.telling import Telling
-from modeldeploy.errors import TargetUnavailable
+from modeldeploy.errors import RolloutRejected, TargetUnavailable
 from modeldeploy.events import Event
 
 OLD, NEW = "1.0.0-0a0a0a0a", "1.1.0-0b0b0b0b"
@@ -77,6 +77,7 @@ def test_a_refused_candidate_is_told_with_the_numbers_that_refused_it() -> None:
         start("return", None),
         event("traffic", 6, weights={OLD: 100}, stable=OLD),
         event("rollout.end", 7, outcome="rejected", seconds=6.0),
+        error=RolloutRejected("it failed, and more"),
     )
     assert found is not None
     assert (found.data["outcome"], found.data["reason"]) == ("rejected", "error_rate 20 % (limit 1 %)")

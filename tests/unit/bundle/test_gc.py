@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import threading
@@ -28,7 +29,6 @@ from modeldeploy.targets.process.layout import Layout
 from modeldeploy.targets.process.records import Desired, Listen, Stored
 
 BIG = b"w" * (1 << 20)
-NAMES = "digits"
 
 
 def aged(path: Path, days: float = 100) -> Path:
@@ -40,6 +40,12 @@ def aged(path: Path, days: float = 100) -> Path:
 
 def old(version: str, *, name: str = "digits", weights: bytes = b"") -> Path:
     return aged(put(BundleStore(), version, version.encode(), weights, name=name))
+
+
+def content() -> list[Path]:
+    """Everything in the store but locks."""
+    found = BundleStore().folder.rglob("*")
+    return sorted(path for path in found if "held" not in path.parts and path.name != "work")
 
 
 def digest_of(path: Path) -> str:
@@ -85,10 +91,10 @@ def test_the_newest_versions_of_each_name_stay() -> None:
 
 def test_a_dry_run_tells_the_same_and_removes_nothing() -> None:
     paths = [old("1.0.0", weights=BIG), old("1.0.1", weights=BIG)]
-    before = sorted(BundleStore().folder.rglob("*"))
+    before = content()
     told = gc(dry_run=True)
     assert all(path.exists() for path in paths)
-    assert sorted(BundleStore().folder.rglob("*")) == before
+    assert content() == before
     done = gc()
     assert (done.waste, done.bytes) == (told.waste, told.bytes)
     assert (1 << 20) < done.bytes < 1.1 * (1 << 20)  # the weights are shared, and counted once
@@ -350,6 +356,29 @@ def test_whoever_builds_and_uses_bundles_meanwhile_is_never_robbed() -> None:
         thread.join()
     assert not trouble
     assert used[0] > 5
+
+
+def test_a_disk_that_cannot_be_written_to_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = old("1.0.0")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(BundleError, match=r"cannot write .* Read-only file system"):
+        gc()
+    BundleStore().find("digits", "1.0.0")
+
+
+def test_a_bundle_on_a_read_only_disk_can_still_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put(BundleStore())
+
+    def refuse(folder: Path) -> Path:
+        raise OSError(errno.EROFS, "Read-only file system", str(folder))
+
+    monkeypatch.setattr(files, "private", refuse)
+    with BundleStore().hold(digest_of(path)) as held:
+        assert held == path
 
 
 def test_a_bundle_without_its_manifest_can_go_too() -> None:

@@ -112,7 +112,7 @@ def test_why_compares_two_versions_or_one_with_the_project(project: Path) -> Non
     told = Told()
     assert ops.why(project, emit=told).same
     edit(project, "0.98", "0.99")
-    edit(project, "2 *", "3 *", "service.py")
+    edit(project, "2 *", "70 *", "service.py")
     found = ops.why(project, emit=told)
     assert not found.same
     assert found.summary == "1 file and 1 setting differ"

@@ -212,6 +212,7 @@ def test_manifests_of_older_and_later_versions_keep_their_digests() -> None:
         (b'"format":1', b'"format":1,"platforms":["../x"]'),
         (b'"format":1', b'"format":1,"python_full":"--x"'),
         (b'"format":1', b'"format":1,"license":""'),
+        (b'"format":1', b'"format":1,"metadata":' + b'{"a":' * 5000 + b"1" + b"}" * 5000),
     ],
 )
 def test_a_manifest_has_one_form_only(old: bytes, new: bytes) -> None:

@@ -5,21 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from config_place import GOOD
 from modeldeploy.config.load import load
 from modeldeploy.errors import ConfigError
-
-GOOD = """\
-[project]
-name = "digits"
-version = "1.0.0"
-
-[model]
-path = "model.onnx"
-
-[targets.local]
-driver = "process"
-port = 8080
-"""
 
 Write = Callable[[str], Path]
 

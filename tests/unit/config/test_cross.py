@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from config_place import GOOD
 from modeldeploy.config.load import load
 from modeldeploy.config.settings import Identity, ImageSettings, PolicySettings
 from modeldeploy.errors import ConfigError
-from unit_config import GOOD
 
 Write = Callable[[str], Path]
 Refused = Callable[[str], ConfigError]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from config_place import GOOD
 from modeldeploy.config.interpolate import Expanded
 from modeldeploy.config.load import load
 from modeldeploy.config.peek import peek, peek_registry
 from modeldeploy.errors import ConfigError
-from unit_config import GOOD
 
 Write = Callable[[str], Path]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from config_place import GOOD
 from modeldeploy.config import secrets
 from modeldeploy.config.load import load
 from modeldeploy.errors import ConfigError
-from unit_config import GOOD
 
 Write = Callable[[str], Path]
 Refused = Callable[[str], ConfigError]

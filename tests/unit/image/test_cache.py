@@ -14,7 +14,7 @@ from modeldeploy.bundle.stage import write as stage
 from modeldeploy.bundle.store import BundleStore
 from modeldeploy.image.assemble import Image, Part, assemble
 from modeldeploy.image.cache import ImageCache, reclaim
-from modeldeploy.image.made import Made, images_of, keep
+from modeldeploy.image.made import Made, Recorded, images_of, keep, last_of
 from modeldeploy.image.provenance import Statement
 from modeldeploy.oci.descriptor import Descriptor
 from modeldeploy.oci.manifest import LAYER_TAR
@@ -65,6 +65,16 @@ def test_an_image_that_has_lost_a_layer_is_none(cache: ImageCache, tmp_path: Pat
     made = make(cache, bundle, path)
     cache.path(made.image.platforms[0].parts[1].blob.descriptor.digest).unlink()
     assert images_of(bundle.digest()) == ()
+
+
+def test_how_the_last_image_was_made_is_known_even_if_content_is_gone(
+    cache: ImageCache, tmp_path: Path
+) -> None:
+    bundle, path = stored_bundle(tmp_path, "1.0.0")
+    assert last_of(bundle.digest()) is None
+    made = make(cache, bundle, path)
+    cache.path(made.image.platforms[0].parts[1].blob.descriptor.digest).unlink()
+    assert last_of(bundle.digest()) == Recorded("none", ("linux/amd64",))
 
 
 def test_reclaiming_keeps_what_kept_bundles_need(cache: ImageCache, tmp_path: Path) -> None:

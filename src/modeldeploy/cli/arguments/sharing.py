@@ -55,7 +55,7 @@ def push(parser: Parser) -> None:
         [
             ("mdeploy push", "the project as it is now, to [registry] url"),
             ("mdeploy push digits:1.0.0 --image", "with its image, built if need be"),
-            ("mdeploy push --to https://registry.example/team", "to another one"),
+            ("mdeploy push --to https://registry.example.com/team", "to another one"),
         ],
         (3, 4),
     )

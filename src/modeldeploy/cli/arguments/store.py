@@ -26,7 +26,7 @@ def inspect(parser: Parser) -> None:
         [("mdeploy inspect digits:1.0.0", ""), ("mdeploy inspect @prod --json", "every fact as JSON")],
         (3, 4),
     )
-    bundle(parser)
+    bundle(parser, without="otherwise the project's version, as it was built")
 
 
 def why(parser: Parser) -> None:
@@ -35,13 +35,17 @@ def why(parser: Parser) -> None:
         """Says what makes two bundles differ: which file, which package, which setting. Equal digests mean
         equal content, so the answer is always complete.""",
         [
-            ("mdeploy why 1.0.0", "what the project has that 1.0.0 has not"),
+            ("mdeploy why", "what changed in the project since its version was built"),
+            ("mdeploy why 1.0.0", "and since 1.0.0"),
             ("mdeploy why 1.0.0 1.1.0", "between two versions"),
             ("mdeploy why @prod @staging", "between what two aliases stand for"),
         ],
         (3, 4),
     )
-    completes_with(known_bundles, parser.add_argument("a", metavar="A", help=BUNDLE))
+    completes_with(
+        known_bundles,
+        parser.add_argument("a", metavar="A", nargs="?", help=f"{BUNDLE}; otherwise the project's version"),
+    )
     completes_with(
         known_bundles,
         parser.add_argument("b", metavar="B", nargs="?", help=f"{BUNDLE}; otherwise the project as it is"),
@@ -58,7 +62,7 @@ def scan(parser: Parser) -> None:
             ("mdeploy scan", "the project as it is now"),
             ("mdeploy scan @prod --database osv-pypi.zip", "offline"),
         ],
-        (3, 4),
+        (3, 4, 5),
     )
     bundle(parser)
     parser.add_argument(
@@ -76,7 +80,7 @@ def gc(parser: Parser) -> None:
             ("mdeploy gc --dry-run", "what would go, and how much space it takes"),
             ("mdeploy gc --keep 3 --days 30", "keep three versions of each name, and a month's"),
         ],
-        (3, 7),
+        (3,),
     )
     add = parser.add_argument
     add("--dry-run", action="store_true", help="remove nothing, only say what would go")

@@ -113,11 +113,16 @@ def _period_row(period: Period) -> tuple[str, ...]:
         f"{period.weight} %",
         str(period.bundle) if period.bundle else "unknown",
         period.revision,
-        text.date_time(period.since),
-        text.date_time(period.until) if period.until is not None else "now",
+        _to_the_second(period.since),
+        _to_the_second(period.until) if period.until is not None else "now",
         text.clean(period.by),
         str(period.entry),
     )
+
+
+def _to_the_second(unix: float) -> str:
+    """The steps of a canary share a minute."""
+    return f"{text.date_time(unix)[:10]} {text.clock_time(unix)}"
 
 
 def _trace(found: Trace) -> Iterator[str]:

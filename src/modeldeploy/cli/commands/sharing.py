@@ -124,6 +124,8 @@ def sign(session: Session) -> Answer:
         f"{one.what:<7} {one.tag}  {one.digest[:_DIGITS]}  {'signed' if one.new else 'was signed before'}"
         for one in done.manifests
     ]
+    if done.statements:
+        told.append(f"also signed: {', '.join(done.statements)}")
     return Answer(
         done, [*told, f"{done.ref} in {done.registry} is signed with {done.key} ({done.fingerprint})"]
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modeldeploy import ops
-from modeldeploy.cli import text
+from modeldeploy.cli import report, text
 from modeldeploy.cli.session import Answer, Session
 
 TYPE_CHECKING = False
@@ -67,7 +67,11 @@ def scan(session: Session) -> Answer:
     database = Path(values.database) if values.database else None
     with session.view() as view:
         found = ops.scan(session.root, values.bundle, database=database, emit=view.show)
-    return Answer(found, [])
+    lines = list(report.findings(found.findings, session.terminal))
+    verdict = "nothing stands against it" if found.passed else "do NOT deploy it as it is"
+    asked = f", asked of {found.source}" if found.source else ""
+    lines.append(f"{found.ref}: {found.packages} packages{asked}; {verdict}")
+    return Answer(found, lines, code=0 if found.passed else 5, ok=found.passed)
 
 
 def _bundle_row(line: BundleLine) -> tuple[str, ...]:
@@ -106,6 +110,11 @@ def _details(found: BundleDetails) -> Iterator[str]:
         ("licence", found.license),
         *(("metadata", f"{key} = {_value(value)}") for key, value in found.metadata.items()),
         ("built", _built(found.built)),
+        *(
+            ("image", f"{one.digest}  {', '.join(one.platforms)}  {text.size(one.size)}")
+            for one in found.images
+        ),
+        ("aliases", ", ".join(f"@{name}" for name in found.aliases)),
         ("live", ", ".join(_place(place) for place in found.live) or "not on this machine"),
         ("in", str(found.path)),
     ]
@@ -151,9 +160,12 @@ def _differences(found: Differences) -> Iterator[str]:
         yield f"  package  {package.name}: {how}"
     for file in found.files:
         yield from _file(file)
+    for layer in found.images:
+        how = (
+            "compressed anew" if layer.compression_only else f"{layer.before or '-'} -> {layer.after or '-'}"
+        )
+        yield f"  image    {layer.platform} {layer.kind} {text.clean(layer.name)}: {how}"
     for fact in found.facts:
-        if fact.key == "built":  # the time of day explains nothing
-            continue
         yield f"  built    {fact.key}: {_value(fact.before)} -> {_value(fact.after)} (no part of the content)"
     yield from (f"  note     {note}" for note in found.notes)
 

@@ -93,7 +93,8 @@ class Chooser:
 
     def _locked(self, wish: Wish, platforms: Sequence[Platform], former: ImageLock | None) -> ImageLock:
         """The lock with an entry for every platform; those that it has are taken as they are."""
-        asked = (wish.portable, wish.packages, wish.python)
+        packages = tuple(sorted(set(wish.packages)))
+        asked = (wish.portable, packages, wish.python)
         lock = former if former and (former.base, former.packages, former.python) == asked else None
         known = lock.platforms if lock else {}
         wanted = [platform for platform in _with_own(wish, platforms, lock) if str(platform) not in known]
@@ -105,7 +106,7 @@ class Chooser:
         if not lock:
             exact = next(iter(found.values())).python
             compiler = exact if wish.is_debian else _compiler_like(exact).version
-            lock = ImageLock(*asked[:2], wish.python, compiler, Compressor.here())
+            lock = ImageLock(wish.portable, packages, wish.python, compiler, Compressor.here())
         return replace(lock, platforms={**known, **found})
 
     def _resolve(self, wish: Wish, platform: Platform) -> DebianBase | ReferencedBase:

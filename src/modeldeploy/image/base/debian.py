@@ -109,7 +109,8 @@ class Debian:
         """
         layer = self._kept(locked, compiler)
         if not layer:
-            layer = self._make(locked, platform, compiler)
+            with self._room():
+                layer = self._make(locked, platform, compiler)
             _insist(locked, layer)
             files.private(self._note(locked, compiler).parent)
             files.write_json(self._note(locked, compiler), layer.to_json())
@@ -120,9 +121,17 @@ class Debian:
         """The Python of a base that is for this machine. Raises `BundleError`."""
         folder = files.home() / "cache" / "pythons" / _key(locked.packages)[:32]
         if not folder.is_dir():
-            with self._merged(locked.packages) as tree:
+            with self._room(), self._merged(locked.packages) as tree:
                 interpreter.lay_out(tree, folder)
         return interpreter.in_folder(folder)
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Says it in mdeploy's words when the disk is full."""
+        try:
+            yield
+        except OSError as error:
+            raise files.disk_full(self.cache.folder, error) or error from error
 
     def _note(self, locked: DebianBase, compiler: Compiler) -> Path:
         parts = [locked.builder, _key(locked.packages), compiler.version, self.compressor]

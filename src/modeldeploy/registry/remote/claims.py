@@ -172,12 +172,20 @@ class Contender:
         self._ticket = ""
         self._seen: dict[tuple[str, str], float] = {}
         self._mine: bytes | None = None
+        self._spoiled = False
+        self.stays: bool | None = None
+        """Whether the slot is to be used again: the registry does not delete. None: as it was."""
 
     def acquire(self) -> Lease:
-        """The lock. Raises `RegistryUnavailable` where it does not come free in time."""
+        """The lock. Raises `RegistryUnavailable` where it does not come free in time.
+
+        Raises `LeaseOver` where it has to be asked for with another slot.
+        """
         deadline = time.monotonic() + WAIT
         others: Sequence[str] = ()
         while time.monotonic() < deadline:
+            if self._spoiled:
+                raise LeaseOver
             try:
                 others = [by for _, by in self._alive()]
                 lease = None if others else self._raise_and_look()
@@ -195,21 +203,21 @@ class Contender:
             hint="run the same command again",
         )
 
-    def withdraw(self) -> bool:
-        """Take the claim back. Whether the slot is to be used again: the registry does not delete."""
+    def withdraw(self) -> None:
+        """Take the claim back, if there is one."""
         content, self._mine = self._mine, None
         if content is None:
-            return False
+            return
         erased = self._quietly(lambda: self._board.erase(content))
-        if erased:
-            return False
         if erased is False:
-            return self._release()
-        self._quietly(lambda: self._clear(self._tag))
-        return False
+            self.stays = self._release()
+        elif not erased:
+            self._quietly(lambda: self._clear(self._tag))
+        # A request of which the end is not known may come late, and take the next claim of this slot away.
+        self._spoiled = not erased and not self.stays
 
     def _release(self) -> bool:
-        """Overwrite the claim. A slot of which that is in doubt is not used again: it might come late."""
+        """Overwrite the claim; False where it is in doubt whether that was done."""
         try:
             self._board.write(self._tag, released())
         except Broken:

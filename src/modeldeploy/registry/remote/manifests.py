@@ -129,6 +129,9 @@ class Manifests:
         if (by_digest and told != reference) or not DIGEST.fullmatch(told):
             came = f"another one, {refusals.printable(told)}"
             raise refusals.nonsense(self._session.host, what, came)
+        if not by_digest and found.media_type not in _TYPES:
+            came = f"a manifest of the type {refusals.printable(found.media_type)!r}"
+            raise refusals.nonsense(self._session.host, what, came)
         wanted = reference if by_digest else told
         if found.digest != wanted:
             came = f"{found.size} bytes with the digest {found.digest} instead of {wanted}"

@@ -35,8 +35,9 @@ class Memory:
         """Write it down. Not on stable storage: after a power cut the upload begins anew."""
         if self._path:
             text = json.dumps({"location": location}).encode()
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, text[:_LARGEST], 0)
+            with suppress(OSError):  # a full disk does not stop an upload
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, text[:_LARGEST], 0)
 
     def forget(self) -> None:
         """The upload has come to its end."""
@@ -46,15 +47,18 @@ class Memory:
 
 @contextmanager
 def remembered(origin: str, repository: str, digest: str) -> Iterator[Memory]:
-    """What is known of an upload; only one process at a time may go on with it."""
-    folder = files.private(files.home() / "cache" / "uploads")
-    _tidy(folder)
+    """What is known of an upload; only one process at a time may go on with it.
+
+    A home that cannot be written to only means that a push that is killed begins anew.
+    """
     key = hashlib.sha256(f"{origin}\n{repository}\n{digest}".encode()).hexdigest()
-    path = folder / f"{key[:40]}.json"
     with ExitStack() as held:
         try:
+            folder = files.private(files.home() / "cache" / "uploads")
+            _tidy(folder)
+            path = folder / f"{key[:40]}.json"
             descriptor = held.enter_context(files.locked(path, wait=False))
-        except BlockingIOError:
+        except OSError:  # among them BlockingIOError: another process is at it
             yield Memory(None, -1)
         else:
             yield Memory(path, descriptor)

@@ -31,6 +31,7 @@ class Kept:
     stays: bool = False
     """The registry does not delete: the slot is used again, so that there is one tag for each home."""
     at: float = 0.0
+    """When the turn began, in Unix seconds; 0 for one that has come to its end."""
 
 
 class Turn:
@@ -45,18 +46,22 @@ class Turn:
         """The slot of a contender who was killed: its claim is dead."""
         if mine and kept.slot and not kept.stays:
             self.left = kept.slot
+        if mine and kept.at:
             time.sleep(min(_SETTLES, max(0.0, kept.at + _SETTLES - time.time())))
         self._stays = mine and kept.stays
         self._write(Kept(self.slot, platform.node(), self._stays, time.time()))
 
-    def over(self, *, stays: bool) -> None:
-        """The claim has been taken back."""
-        kept = Kept(self.slot, platform.node(), stays=True) if stays or self._stays else Kept()
-        self._write(kept)
+    def over(self, *, stays: bool | None) -> None:
+        """The claim has been taken back; ``stays`` as of `Contender`."""
+        again = self._stays if stays is None else stays
+        self._write(Kept(self.slot, platform.node(), stays=True) if again else Kept())
 
     def _write(self, kept: Kept) -> None:
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps(asdict(kept)).encode(), 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, json.dumps(asdict(kept)).encode(), 0)
+        except OSError as error:
+            raise files.disk_full(files.home() / "cache" / "claims", error) or error from error
 
 
 @contextmanager

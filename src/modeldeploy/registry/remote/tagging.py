@@ -73,7 +73,8 @@ def swap(move: Move, board: RepositoryBoard, manifests: Manifests, where: tuple[
             else:
                 return
             finally:
-                turn.over(stays=contender.withdraw())
+                contender.withdraw()
+                turn.over(stays=contender.stays)
     known = "it is not known whether it was moved" if move.sent else "it was not moved"
     raise RegistryUnavailable(
         f"{board.host} was too slow to move the tag {move.tag} of {where[1]}; {known}",
@@ -114,10 +115,12 @@ class RepositoryBoard:
         url = self._session.url(self._name, f"manifests/{digest}")
         what = f"the removal of a claim from {self._name}"
         try:
-            answer = self._session.once(Ask("DELETE", url, what, self._erasing, (200, 202, 204, 404)))
+            answer = self._session.once(Ask("DELETE", url, what, self._erasing, (200, 202, 204, 400, 404)))
         except RegistryRefused:
             return False
         answer.drop_body()
+        if answer.status == 400:  # docker-registry, while another tag is being written
+            raise Broken("it could not read its own tags")
         return answer.status != 404 or None
 
     def now(self) -> float | None:

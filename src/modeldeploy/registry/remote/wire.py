@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from modeldeploy.config.places import is_loopback
 from modeldeploy.errors import ConfigError, RegistryRefused
@@ -214,9 +214,7 @@ class Wire:
                 "blocksize": _PIECE,
                 "ssl_context": self._context or _trust(self._ca),
             }
-            self._pools[proxy] = (
-                urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
-            )
+            self._pools[proxy] = _through(proxy, options) if proxy else urllib3.PoolManager(**options)
         return self._pools[proxy]
 
 
@@ -231,6 +229,19 @@ def proxy_for(url: str) -> str | None:
     if not proxy or is_loopback(name) or proxy_bypass(name):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _through(proxy: str, options: dict[str, Any]) -> urllib3.ProxyManager:
+    """By way of a proxy, with the user and password in its URL, if there are any."""
+    import urllib3
+
+    parts = urlsplit(proxy)
+    headers = None
+    if parts.username:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers = urllib3.make_headers(proxy_basic_auth=pair)
+    bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return urllib3.ProxyManager(bare, proxy_headers=headers, **options)
 
 
 def _trust(ca: Path | None) -> ssl.SSLContext:

@@ -17,6 +17,8 @@ CONNECTIONS = 16
 """Kept open at most; there are never more requests at once than threads that push and read."""
 ATTEMPTS = 6
 """Of each request, with growing pauses between them."""
+PAGE = 1000
+"""Keys in one answer; S3 gives no more."""
 PAUSES = (0.1, 0.5, 2.0, 5.0)
 """Seconds between tries to read on in an answer that broke off."""
 
@@ -91,9 +93,9 @@ class Bucket:
 
     def names(self, prefix: str) -> Iterator[str]:
         """What follows the prefix in the keys of all objects directly below it."""
-        token: dict[str, str] = {}
+        token: dict[str, Any] = {}
         while True:
-            page = self.ask("list_objects_v2", Prefix=prefix, Delimiter="/", **token)
+            page = self.ask("list_objects_v2", Prefix=prefix, Delimiter="/", MaxKeys=PAGE, **token)
             for entry in page.get("Contents", ()):
                 yield entry["Key"].removeprefix(prefix)
             if not page.get("IsTruncated"):

@@ -44,12 +44,12 @@ class Part:
     size: int
     sha256: str | None
 
-    def is_of(self, content: bytes) -> bool:
-        """True if S3 has these very bytes."""
+    def is_of(self, content: bytes, total: str) -> bool:
+        """True if S3 has these very bytes, of which ``total`` is `sum_of`."""
         if self.size != len(content):
             return False
         if self.sha256:
-            return self.sha256 == sum_of(content)
+            return self.sha256 == total
         return self.etag.strip('"') == hashlib.md5(content, usedforsecurity=False).hexdigest()
 
     @property
@@ -104,22 +104,23 @@ def _put(bucket: Bucket, key: str, blob: Blob, moved: Moved) -> int:
 def put(bucket: Bucket, key: str, content: bytes, **settings: str) -> None:
     """Keep an object that fits into memory. Raises `RegistryError`."""
     try:
-        _insist(bucket, content, partial(bucket.call, "put_object", key=key, **settings))
+        send = partial(bucket.call, "put_object", key=key, **settings)
+        _insist(bucket, content, sum_of(content), send)
     except Answered as refused:
         raise bucket.error(refused) from refused
 
 
-def _insist(bucket: Bucket, content: bytes, send: Callable[..., Any], number: int = 1) -> Part:
+def _insist(bucket: Bucket, content: bytes, total: str, send: Callable[..., Any], number: int = 1) -> Part:
     """Send until what arrived is what was sent, a few times at most. Raises `Answered`, `RegistryError`."""
     for _ in range(_TRIES):
         try:
-            answer = send(Body=content, ChecksumSHA256=sum_of(content))
+            answer = send(Body=content, ChecksumSHA256=total)
         except Answered as refused:
             if not refused.damaged:
                 raise
             continue
         part = Part(number, answer["ETag"], len(content), answer.get("ChecksumSHA256"))
-        if part.is_of(content) or not part.tells:
+        if part.is_of(content, total) or not part.tells:
             return part
     raise RegistryUnavailable(
         f"{bucket.where} received other bytes than were sent, {_TRIES} times in a row",
@@ -217,10 +218,10 @@ class _Upload:
 
     def _part(self, number: int, content: bytes) -> Part:
         try:
-            known = self._there.get(number)
-            if known and known.is_of(content):
+            known, total = self._there.get(number), sum_of(content)
+            if known and known.is_of(content, total):
                 return known
-            part = _insist(self._bucket, content, partial(self._send, number), number)
+            part = _insist(self._bucket, content, total, partial(self._send, number), number)
             with self._lock:
                 self.sent += len(content)
             self._moved(len(content))

@@ -203,3 +203,10 @@ def test_names_that_ustar_cannot_hold_are_read_by_tar(tmp_path: Path, tree: Tree
         text=True,
     )
     assert set(names) < set(done.stdout.splitlines())
+
+
+def test_a_bomb_is_refused(tmp_path: Path, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modeldeploy.image.base.deb.LARGEST", 10_000)
+    package = deb(tmp_path / "a.deb", [member(f"./{number}", content=bytes(3000)) for number in range(4)])
+    with pytest.raises(BundleError, match="a bomb"):
+        unpack(package, "boom 1.0", tree)

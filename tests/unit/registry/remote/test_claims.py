@@ -80,6 +80,18 @@ class Witness:
         self.inside -= 1
 
 
+def attempt(board: Board, witness: Witness, slot: str, by: str) -> bool:
+    contender = Contender(board, slot, by)
+    try:
+        contender.acquire().check()
+        witness.enter(0.005)
+    except LeaseOver:
+        return False
+    finally:
+        contender.withdraw()
+    return True
+
+
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same protocol in a hurry."""
@@ -99,12 +111,8 @@ def test_never_are_two_inside_at_once(*, deletes: bool, faults: float, clock: bo
     def work(number: int) -> None:
         for round_ in range(3):
             slot = str(number) if not deletes else f"{number}-{round_}"
-            contender = Contender(board, slot, f"user{number}@host")
-            try:
-                contender.acquire().check()
-                witness.enter(0.005)
-            finally:
-                contender.withdraw()
+            while not attempt(board, witness, slot, f"user{number}@host"):
+                slot += "x"  # in doubt: another one
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -193,7 +201,8 @@ def test_what_is_taken_back_leaves_nothing_where_the_registry_deletes() -> None:
     contender = Contender(board, "slot", "me@host")
     contender.acquire()
 
-    assert contender.withdraw() is False
+    contender.withdraw()
+    assert not contender.stays
     assert not board.tags
 
 
@@ -202,5 +211,27 @@ def test_where_it_does_not_delete_a_slot_that_is_free_stays() -> None:
     contender = Contender(board, "slot", "me@host")
     contender.acquire()
 
-    assert contender.withdraw() is True
+    contender.withdraw()
+    assert contender.stays
     assert Claim.read(board.tags["_lock.slot"]) is None
+
+
+@pytest.mark.usefixtures("short")
+def test_a_slot_is_not_used_again_when_its_release_may_come_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(deletes=False)
+    contender = Contender(board, "slot", "me@host")
+    contender.acquire()
+    write, lost = board.write, [True]
+
+    def lose_one(tag: str, content: bytes) -> None:
+        write(tag, content)
+        if lost:
+            lost.clear()
+            raise Broken("no answer")
+
+    monkeypatch.setattr(board, "write", lose_one)
+    contender.withdraw()
+
+    assert contender.stays is False
+    with pytest.raises(LeaseOver):
+        contender.acquire()
