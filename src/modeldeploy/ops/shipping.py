@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modeldeploy.bundle import artifact, shipping
+from modeldeploy.bundle import artifact, sending
 from modeldeploy.bundle.artifact import Artifact
 from modeldeploy.bundle.build import Built
 from modeldeploy.bundle.store import BundleStore, differences
@@ -89,17 +89,17 @@ def push(
     bundle = find_bundle(project, ref, emit)
     with BundleStore().hold(bundle.ref.digest):
         repository = references.repository_at(root, bundle.ref.name, to)
-        shipping.read_large(bundle.path, emit=emit)
+        sending.read_large(bundle.path, emit=emit)
         packed = artifact.package(bundle.path)
         _refuse_other_version(repository, packed)
         made = _image(root, bundle, wanted=image, emit=emit)
         if made:
             _refuse_other_image(repository, bundle, made)
-        sending = _Sending(repository, emit)
-        descriptor = sending.bundle(packed, bundle)
+        delivery = _Delivery(repository, emit)
+        descriptor = delivery.bundle(packed, bundle)
         if made:
-            sending.image(made, bundle)
-    pushed = sending.pushed(bundle, descriptor, made, time.monotonic() - began)
+            delivery.image(made, bundle)
+    pushed = delivery.pushed(bundle, descriptor, made, time.monotonic() - began)
     if not pushed.unchanged and to is None:
         _write_down(root, pushed, bundle, emit)
     return pushed
@@ -115,7 +115,7 @@ def pull(root: Path, ref: str, *, source: str | None = None, emit: Emit) -> Buil
     return references.pull_into_store(references.repository_at(root, wanted.name, source), wanted, emit=emit)
 
 
-class _Sending:
+class _Delivery:
     """What is sent in one push, and which tags were set."""
 
     def __init__(self, repository: Repository, emit: Emit) -> None:
@@ -165,7 +165,7 @@ class _Sending:
         known = {layer.digest for layer in self._layers}
         wanted = {blob.descriptor.digest: (name, blob) for name, blob in content}
         wanted = {digest: each for digest, each in wanted.items() if digest not in known}
-        sent = shipping.send(wanted.values(), self._repository, emit=self._emit)
+        sent = sending.send(wanted.values(), self._repository, emit=self._emit)
         self._layers += [_layer(*wanted[digest], each) for digest, each in sent.items()]
 
     def _claim(self, tag: str, to: Descriptor) -> Descriptor:
@@ -192,10 +192,11 @@ class _Sending:
         """Keep what is stated about the image beside it, as mdeploy states it: `sign` is who signs it."""
         from modeldeploy.image.provenance import MEDIA_TYPE
 
+        kind = f"{MEDIA_TYPE}+gzip"  # a bill of materials is the largest part of a push of new code
         empty = Descriptor.of(oci.EMPTY, oci.EMPTY_CONFIG)
         for subject in dict.fromkeys(each.subject for each in made.statements):
-            contents = [each.content for each in made.statements if each.subject == subject]
-            layers = [Descriptor.of(content, MEDIA_TYPE) for content in contents]
+            contents = [_compressed(each.content) for each in made.statements if each.subject == subject]
+            layers = [Descriptor.of(content, kind) for content in contents]
             self._send([("statement", _blob(*each)) for each in zip(contents, layers, strict=True)])
             self._send([("statement", _blob(oci.EMPTY, empty))])
             about = next(each for each in _manifests_of(made) if each.digest == subject)
@@ -271,6 +272,14 @@ def _layer(name: str, blob: Blob, sent: Sent) -> Layer:
 
 def _blob(content: bytes, descriptor: Descriptor) -> Blob:
     return Blob(descriptor, lambda start: io.BytesIO(content[start:]))
+
+
+def _compressed(content: bytes) -> bytes:
+    from modeldeploy.image import gz
+
+    target = io.BytesIO()
+    gz.compress(io.BytesIO(content), target)
+    return target.getvalue()
 
 
 def _write_down(root: Path, pushed: Pushed, bundle: Built, emit: Emit) -> None:

@@ -128,3 +128,8 @@ def read(repository: Repository, descriptor: Descriptor, start: int = 0) -> byte
     """A blob's bytes from an offset."""
     with repository.open_blob(descriptor, start=start) as stream:
         return stream.read()
+
+
+def same(found: bytes, wanted: bytes) -> bool:
+    """True for equal content. Asked by name, so that pytest does not compare megabytes line by line."""
+    return found == wanted
