@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-_MAXRSS = 1024 if sys.platform == "linux" else 1
-"""Unit of ``ru_maxrss``."""
 
 
 class Failed(Exception):
@@ -27,8 +23,6 @@ class Took:
 
     wall: float
     cpu: float
-    peak: int
-    """Bytes of memory at the peak: of the program, or of that child of it which took most."""
 
 
 def timed(
@@ -47,7 +41,7 @@ def timed(
             output.seek(0)
             told = output.read().decode(errors="replace")[-3000:]
             raise Failed(f"{Path(command[0]).name} {command[1:]} ended with {child.returncode}:\n{told}")
-    return Took(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * _MAXRSS)
+    return Took(wall, used.ru_utime + used.ru_stime)
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def main() -> None:
             tell(report)
         finally:
             if (demo.project / "modeldeploy.toml").exists():
-                demo.type("mdeploy destroy local")
+                demo.type("mdeploy destroy local --yes")
     say(f"Done in {time.monotonic() - began:.0f} s. Nothing is left running.")
 
 

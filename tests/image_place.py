@@ -10,10 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modeldeploy.bundle.layers import layers_of
 from modeldeploy.bundle.manifest import Manifest
+from modeldeploy.bundle.store import Stored
 from modeldeploy.events import Event
 from modeldeploy.image.assemble import Image, Part, assemble
 from modeldeploy.image.base.model import Base, Package
+from modeldeploy.image.cache import ImageCache
+from modeldeploy.image.made import Made, keep
+from modeldeploy.image.provenance import Statement
 from modeldeploy.oci import tar
 from modeldeploy.oci.descriptor import Blob, Descriptor, Platform
 
@@ -106,6 +111,20 @@ def image_of(
 def part(kind: str, name: str, content: bytes = b"content") -> Part:
     layer = layer_with(name, content)
     return Part(kind, name, layer.blob(), layer.digest)
+
+
+def kept_image(stored: Stored, packages: bytes = b"packages") -> Made:
+    """An image of a bundle that could not run, in the cache as `mdeploy image` leaves one."""
+    cache, bundle = ImageCache(), Manifest.read(stored.path)
+    for layer in (layer_with("usr/bin/python3.11", b"not really"), layer_with("opt/x", packages)):
+        with layer.open() as stream:
+            cache.put(stream.read(), layer.descriptor())
+    own = tuple(Part("code", layer.name, layer.blob(), layer.digest) for layer in layers_of(stored.path))
+    parts = (part("pure", "opt/x", packages), *own)
+    image = Image(bundle.ref(), (assemble(bundle, base_for(), parts, 65532),))
+    made = Made(image, "none", (Statement(image.digest, "https://example.com/v1", b'{"said":1}'),))
+    keep(made, cache)
+    return made
 
 
 @dataclass

@@ -8,13 +8,15 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 _PIECE = 1 << 16
@@ -51,6 +53,23 @@ Plan = Callable[[str, str, int], Fault]
 """What happens to a request: its method, path and the size of its body."""
 
 
+@dataclass(frozen=True)
+class Secured:
+    """The registry speaks TLS, and so does the proxy, with the same certificate."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+    def server(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
+    def client(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.authority)
+
+
 @dataclass
 class Proxy:
     """The proxy; a test may change its plan while it runs."""
@@ -60,18 +79,33 @@ class Proxy:
     plan: Plan = lambda *_: THROUGH
     whole: bool = False
     """Bodies go to the registry when they are complete, as nginx does it."""
+    narrow: bool = False
+    """Bodies of requests come one after the other."""
+    secured: Secured | None = None
+    interrupt: Callable[[int], bool] = lambda _: False
+    """Asked after each part, with all bytes so far in both directions: True resets that connection."""
     sent: int = 0
     """Bytes of content that clients sent, whatever became of them."""
+    lost: int = 0
+    """Those of them whose request did not come to its end."""
     received: int = 0
     """Bytes of content that went back to clients."""
     requests: list[str] = field(default_factory=list)
     faults: int = 0
     authorized: list[str] = field(default_factory=list)
     """Paths of requests that carried credentials."""
+    line: threading.Lock = field(default_factory=threading.Lock)
 
     def url(self, prefix: str = "team") -> str:
         """To give to a registry's client."""
-        return f"http://{self.host}/{prefix}"
+        return f"{'https' if self.secured else 'http'}://{self.host}/{prefix}"
+
+    def upstream(self) -> http.client.HTTPConnection:
+        """A connection to the registry."""
+        if self.secured:
+            context = self.secured.client()
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=context)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
 
     def count(self, pattern: str) -> int:
         """How many requests there were like that."""
@@ -79,10 +113,19 @@ class Proxy:
 
 
 @contextmanager
-def faulty(host: str, plan: Plan | None = None, *, whole: bool = False) -> Iterator[Proxy]:
+def faulty(
+    host: str,
+    plan: Plan | None = None,
+    *,
+    whole: bool = False,
+    narrow: bool = False,
+    secured: Secured | None = None,
+) -> Iterator[Proxy]:
     """A proxy before the registry at that host and port."""
-    proxy = Proxy(int(host.rpartition(":")[2]), plan=plan or (lambda *_: THROUGH), whole=whole)
-    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": proxy}))
+    port = int(host.rpartition(":")[2])
+    proxy = Proxy(port, plan=plan or (lambda *_: THROUGH), whole=whole, narrow=narrow, secured=secured)
+    handler = type("Handler", (_Handler,), {"proxy": proxy, "context": secured and secured.server()})
+    server = _Server(("127.0.0.1", 0), handler)
     proxy.host = f"127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
@@ -108,8 +151,21 @@ class _Cut(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     proxy: Proxy
+    context: ssl.SSLContext | None
     protocol_version = "HTTP/1.1"
     timeout = 30
+
+    def setup(self) -> None:
+        if self.context:  # here and not where connections are accepted: others need not wait for this one
+            self.request = self.context.wrap_socket(self.request, server_side=True)
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIECE)  # what is counted has come
+        super().setup()
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        finally:
+            self.request.close()  # what TLS is spoken on is not what the server will close
 
     def handle_one_request(self) -> None:
         self.raw_requestline = self.rfile.readline(65537)
@@ -131,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.status:
             self.own_answer(fault, length)
             return
-        upstream = http.client.HTTPConnection("127.0.0.1", self.proxy.port, timeout=30)
+        upstream = self.proxy.upstream()
         try:
             self.send_up(upstream, fault, length)
             answer = upstream.getresponse()
@@ -159,7 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
     def send_up(self, upstream: http.client.HTTPConnection, fault: Fault, length: int) -> None:
         body = self.body(fault, length)
         if self.proxy.whole:
-            content = b"".join(body)
+            with self.proxy.line if self.proxy.narrow else nullcontext():
+                content = b"".join(body)
             body = iter((content,))
         upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
@@ -170,6 +227,16 @@ class _Handler(BaseHTTPRequestHandler):
             upstream.send(part)
 
     def body(self, fault: Fault, length: int) -> Iterator[bytes]:
+        position = 0
+        try:
+            for part in self.parts(fault, length):
+                position += len(part)
+                yield part
+        except BaseException:
+            self.proxy.lost += position
+            raise
+
+    def parts(self, fault: Fault, length: int) -> Iterator[bytes]:
         position = 0
         while position < length:
             most = min(_PIECE, length - position)
@@ -183,6 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.proxy.sent += len(part)
             yield _changed(part, fault.corrupt_request, position)
             position += len(part)
+            self.look_up()
 
     def send_down(self, answer: http.client.HTTPResponse, fault: Fault) -> None:
         content = b"" if self.command == "HEAD" else None
@@ -213,8 +281,14 @@ class _Handler(BaseHTTPRequestHandler):
         cut = None if fault.cut_answer is None else max(0, fault.cut_answer - position)
         self.wfile.write(part[:cut])
         self.proxy.received += len(part[:cut])
+        self.look_up()
         if cut is not None and cut < len(part):
             self.wfile.flush()
+            raise _Cut
+
+    def look_up(self) -> None:
+        """Whether the user, or the network, does something to this connection now."""
+        if self.proxy.interrupt(self.proxy.sent + self.proxy.received):
             raise _Cut
 
     def reset(self) -> None:

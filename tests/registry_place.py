@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from needs import need
+from registry_faults import Secured
 
 PROGRAM = "docker-registry"
 USER, PASSWORD = "ada", "correct horse"
@@ -33,6 +34,8 @@ class Place:
     host: str
     log: Path
     ca: Path | None = None
+    secured: Secured | None = None
+    """For a proxy before it, where it speaks TLS."""
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def blobs(self) -> int:
@@ -52,21 +55,24 @@ def registry(
     folder: Path,
     *,
     auth: str = "",
-    tls: bool = False,
+    tls: bool | Secured = False,
     deletes: bool = True,
     token: Any = None,
 ) -> Iterator[Place]:
-    """A registry with nothing in it. ``auth``: nothing, ``basic`` or ``bearer`` (``token`` is its server)."""
+    """A registry with nothing in it. ``auth``: nothing, ``basic`` or ``bearer`` (``token`` is its server).
+
+    ``tls`` may be the certificate to use.
+    """
     need(shutil.which(PROGRAM), f"{PROGRAM} (apt-get install docker-registry)")
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     http: dict[str, Any] = {"addr": f"127.0.0.1:{port}", "secret": "of-this-test"}
-    ca = None
+    secured: Secured | None = None
     if tls:
         from tls_place import authority
 
-        ca, certificate, key = authority(folder / "tls")
-        http["tls"] = {"certificate": str(certificate), "key": str(key)}
+        secured = tls if isinstance(tls, Secured) else Secured(*authority(folder / "tls"))
+        http["tls"] = {"certificate": str(secured.certificate), "key": str(secured.key)}
     config: dict[str, Any] = {
         "version": 0.1,
         "log": {"level": "error", "accesslog": {"disabled": True}},
@@ -97,9 +103,8 @@ def registry(
         )
     try:
         _await(port, process, log)
-        yield Place(
-            folder / "kept", f"{scheme}://127.0.0.1:{port}/team", f"127.0.0.1:{port}", log, ca, [process]
-        )
+        url, ca = f"{scheme}://127.0.0.1:{port}/team", secured.authority if secured else None
+        yield Place(folder / "kept", url, f"127.0.0.1:{port}", log, ca, secured, [process])
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from registry_faults import Secured
 from registry_place import PASSWORD, USER
 from tls_place import authority
 
@@ -78,8 +79,8 @@ def _packed(value: Any) -> str:
 
 
 @contextmanager
-def token_server(folder: Path) -> Iterator[Tokens]:
-    """A token server that knows one user."""
+def token_server(folder: Path, *, secured: Secured | None = None) -> Iterator[Tokens]:
+    """A token server that knows one user. ``secured``: it speaks TLS, with this certificate."""
     _, certificate, key = authority(folder)
     loaded = serialization.load_pem_private_key(key.read_bytes(), None)
     assert isinstance(loaded, ec.EllipticCurvePrivateKey)
@@ -87,7 +88,9 @@ def token_server(folder: Path) -> Iterator[Tokens]:
     bundle.write_bytes(certificate.read_bytes())
     tokens = Tokens(bundle, loaded)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"tokens": tokens}))
-    tokens.url = f"http://127.0.0.1:{server.server_address[1]}/token"
+    if secured:
+        server.socket = secured.server().wrap_socket(server.socket, server_side=True)
+    tokens.url = f"{'https' if secured else 'http'}://127.0.0.1:{server.server_address[1]}/token"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from modeldeploy.registry.s3 import S3Registry
+from modeldeploy.registry.s3.upload import sum_of
 
 _numbers = itertools.count(1)
 
@@ -61,6 +62,7 @@ def serving() -> Iterator[str]:
     from moto.server import ThreadedMotoServer
 
     _say_when_there_is_no_upload()
+    _refuse_what_was_damaged()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -86,6 +88,25 @@ def _say_when_there_is_no_upload() -> None:
         return real(self, bucket_name, multipart_id, *rest, **named)
 
     S3Backend.upload_part = upload_part  # type: ignore[method-assign]  # the one answer to put right
+
+
+def _refuse_what_was_damaged() -> None:
+    """S3 answers 400 BadDigest to content that is not what its sum says; moto believes the sum."""
+    from moto.s3.exceptions import S3ClientError
+    from moto.s3.responses import S3Response
+
+    real = S3Response._get_checksum
+    if hasattr(real, "__wrapped__"):
+        return
+
+    @functools.wraps(real)
+    def checksum(self: Any, *what: Any) -> Any:
+        told = self.headers.get("x-amz-checksum-sha256")
+        if told and told != sum_of(self.body or b""):
+            raise S3ClientError("BadDigest", "The sum that was sent is not that of what came.")
+        return real(self, *what)
+
+    S3Response._get_checksum = checksum  # type: ignore[method-assign,assignment]  # the one check to add
 
 
 def new_place(endpoint: str) -> Place:

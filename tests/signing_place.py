@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from modeldeploy.oci.descriptor import Blob, Descriptor
@@ -18,7 +19,6 @@ from modeldeploy.oci.manifest import IMAGE_MANIFEST
 from modeldeploy.registry.base import Repository
 from modeldeploy.signing.keys import PublicKey
 from modeldeploy.signing.signers import LocalSigner
-from needs import need
 
 RECORDED = Path(__file__).parent / "golden" / "cosign"
 """What cosign v2.4.1 wrote: a pair of keys (password `PASSWORD`), a signature, an attestation."""
@@ -82,8 +82,8 @@ def what_cosign_wrote(repository: Repository) -> Descriptor:
 def cosign(*words: str, home: Path, password: bytes = PASSWORD) -> subprocess.CompletedProcess[str]:
     """Run the real cosign, without its public services."""
     program = shutil.which("cosign")
-    need(program, "cosign (go install github.com/sigstore/cosign/v2/cmd/cosign@v2.4.1)")
-    assert program
+    if not program:  # also in CI: what it wrote is recorded, and other tests read that
+        pytest.skip("needs cosign (go install github.com/sigstore/cosign/v2/cmd/cosign@v2.4.1)")
     environment: Mapping[str, str] = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),

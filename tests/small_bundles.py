@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from modeldeploy.bundle.manifest import BUILD_FACTS, LOCK, MANIFEST, MTIME, File, Manifest, digest_of
+from modeldeploy.bundle.manifest import BUILD_FACTS, LOCK, MANIFEST, MTIME, File, Manifest
 from modeldeploy.bundle.store import BundleStore, Stored
+from modeldeploy.oci.descriptor import digest_of
 
 PROJECT = """\
 [project]

@@ -28,6 +28,7 @@ EXAMPLES = ROOT / "examples"
 MDEPLOY = str(Path(sys.executable).with_name("mdeploy"))
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
+IMAGE_LOCK = "modeldeploy.image.lock"
 KINDS_OF_LINES = {"event", "result", "error", "log"}
 
 
@@ -324,6 +325,18 @@ def share(home: Path, shared: Path) -> None:
     (home / "format").write_text("1")
     for name in ("envs", "cache"):
         (home / name).symlink_to(shared / name)
+
+
+@contextmanager
+def sharing_images(user: Story) -> Iterator[None]:
+    """Let a project use the base, packages and image lock that stories share; keep its lock for them."""
+    images, kept = user.shared / "images", user.shared / IMAGE_LOCK
+    images.mkdir(exist_ok=True)
+    (user.home / "images").symlink_to(images)
+    if kept.exists():
+        shutil.copy(kept, user.folder)
+    yield
+    shutil.copy(user.folder / IMAGE_LOCK, kept)
 
 
 def only_from(report: Report, version: str) -> Mapping[str, int]:

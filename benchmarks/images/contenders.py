@@ -13,6 +13,7 @@ from typing import Protocol
 
 from benchmarks.client import first_200
 from benchmarks.images.engine import BASE_IMAGE, DOCKER, Engine, Image
+from benchmarks.images.memory import Watch
 from benchmarks.images.models import Model
 from benchmarks.place import SERVICE, Place
 from benchmarks.run import Failed, Took, timed
@@ -83,9 +84,10 @@ class _Common:
     def ship(self) -> Shipped:
         self.engine.wire.sent()
         self.engine.start_watching_memory()
-        took = self.steps()
+        with Watch() as memory:
+            took = self.steps()
         wall = sum(each.wall for each in took)
-        return Shipped(wall, self.engine.wire.sent(), max(each.peak for each in took) + self.beside())
+        return Shipped(wall, self.engine.wire.sent(), memory.peak + self.beside())
 
     def steps(self) -> list[Took]:
         raise NotImplementedError

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from benchmarks.images.memory import high_water
 from benchmarks.images.wire import CountingProxy
 from benchmarks.place import free_port
 from benchmarks.run import Failed, running
@@ -91,11 +92,7 @@ class Engine:
 
     def peak_memory(self) -> int:
         """Bytes: the peaks of dockerd and containerd since then, added up."""
-        total = 0
-        for pid in self._pids():
-            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-            total += next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
-        return total * 1024
+        return sum(high_water(pid) for pid in self._pids())
 
     def _dockerd(self) -> Sequence[str]:
         return [

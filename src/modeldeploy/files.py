@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -46,10 +46,17 @@ def home() -> Path:
 
 
 def _insist_on_own(path: Path) -> None:
-    """Refuse a home that every user may write to: programs and bundles in it are run as this one."""
-    if path.stat().st_mode & 0o002:
+    """Refuse a home that others own or may write to: programs and bundles in it are run as this user."""
+    status = path.stat()
+    if status.st_uid not in (os.geteuid(), 0):
         raise ConfigError(
-            f"every user of this machine may write to {path}, and mdeploy runs what is in it",
+            f"{path} belongs to another user, and mdeploy runs what is in it",
+            hint="run mdeploy as the one who owns it, or set MDEPLOY_HOME to a folder of your own",
+        )
+    if status.st_mode & 0o022:
+        who = "every user of this machine" if status.st_mode & 0o002 else "every user of its group"
+        raise ConfigError(
+            f"{who} may write to {path}, and mdeploy runs what is in it",
             hint=f"chmod 700 '{path}', after a look at what is in it; or set MDEPLOY_HOME elsewhere",
         )
 
@@ -143,8 +150,22 @@ def read_lines(path: Path) -> list[bytes]:
     return content[: content.rfind(b"\n") + 1].splitlines()
 
 
+def read_small(path: Path, largest: int, what: str) -> bytes:
+    """A file's content, of no more bytes than ``what`` can have. Raises ValueError for anything else."""
+    # Looked at before it is opened: opening a pipe would wait for a writer.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is not a file")
+    with path.open("rb") as stream:
+        content = stream.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"it is larger than {largest / 1e6:.0f} MB, which no {what} is")
+    return content
+
+
 def read_json(path: Path) -> Any:
     """The JSON value in a file, or None where there is no file. Raises ValueError for nonsense."""
+    import json  # a reader of the project file has no use for it
+
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -153,6 +174,8 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: object, *, mode: int = 0o600) -> None:
     """Replace a file by a JSON value, atomically, keys sorted."""
+    import json
+
     write_atomic(path, json.dumps(value, indent=1, sort_keys=True).encode() + b"\n", mode=mode)
 
 
@@ -164,6 +187,24 @@ def disk_full(path: Path, error: OSError) -> DiskFull | None:
         f"no space left to write {path}; nothing was changed",
         hint=f"free some space (df -h '{path.parent}'), then run the same command again",
     )
+
+
+def move(source: Path, to: Path) -> None:
+    """Give a file another place at once, also on another disk: a home's folders may be links to one."""
+    import shutil
+
+    try:
+        source.replace(to)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        beside = to.with_name(f".{to.name}.{os.getpid()}")
+        try:
+            shutil.copy2(source, beside)
+            beside.replace(to)
+        finally:
+            beside.unlink(missing_ok=True)
+        source.unlink()
 
 
 def is_locked(path: Path) -> bool:

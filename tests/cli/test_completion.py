@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import PROJECT, Type
+from modeldeploy.oci.descriptor import Descriptor, digest_of
+from modeldeploy.oci.layout import Layout
 from needs import lack
 
 BASH = """
@@ -26,6 +28,17 @@ mdeploy completion fish | source
 complete --do-complete $LINE
 """
 
+MORE = """
+[registry]
+url = "./registry"
+
+[targets.production]
+driver = "process"
+
+[env.europe.targets.paris]
+driver = "process"
+"""
+
 ZSH = """
 autoload -U compinit && compinit -u -d "$DUMP"
 eval "$(mdeploy completion zsh)"
@@ -35,7 +48,13 @@ eval "$(mdeploy completion zsh)"
 
 @pytest.fixture
 def environ(tmp_path: Path, project: Path) -> dict[str, str]:
-    (project / "modeldeploy.toml").write_text(PROJECT + '\n[targets.production]\ndriver = "process"\n')
+    (project / "modeldeploy.toml").write_text(PROJECT + MORE)
+    layout = Layout(project / "registry" / "digits")
+    content = b"{}"
+    manifest = Descriptor("application/vnd.oci.image.manifest.v1+json", digest_of(content), len(content))
+    layout.blobs.write(content, manifest.digest)
+    for tag in ("1.0.0.bundle", "staging.bundle", f"sha256-{64 * 'a'}.bundle", "1.0.0"):
+        layout.set_tag(tag, manifest, was=None)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "DUMP": str(tmp_path / "zcompdump"), "HOME": str(tmp_path)}
 
@@ -60,6 +79,12 @@ def run(shell: str, script: str, environ: dict[str, str]) -> list[str]:
         ("mdeploy logs --rev", ["--revision"]),
         ("mdeploy deploy --strategy blue", ["blue-green"]),
         ("mdeploy completion z", ["zsh"]),
+        ("mdeploy deploy --env eu", ["europe"]),
+        ("mdeploy deploy --env europe loc", ["local"]),
+        ("mdeploy deploy --env europe par", ["paris"]),
+        ("mdeploy pull @", ["staging"]),  # bash goes on after the @
+        ("mdeploy alias @s", ["staging"]),
+        ("mdeploy image --platform linux/ar", ["linux/arm64"]),
     ],
 )
 def test_bash_completes_commands_targets_options_and_values(
@@ -78,6 +103,13 @@ def test_bash_offers_no_target_where_the_project_cannot_be_read(
     answered = run("bash", BASH, {**environ, "LINE": "mdeploy deploy lo"})
 
     assert not [word for word in answered if word]
+
+
+def test_bash_asks_no_registry_in_the_network_for_aliases(environ: dict[str, str], project: Path) -> None:
+    file = project / "modeldeploy.toml"
+    file.write_text(file.read_text().replace("./registry", "https://registry.example.invalid/team"))
+
+    assert not [word for word in run("bash", BASH, {**environ, "LINE": "mdeploy pull @"}) if word]
 
 
 def test_the_project_option_decides_whose_targets_are_offered(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
 import subprocess
 import time
 from collections.abc import Callable
@@ -199,6 +200,22 @@ def test_ctrl_c_is_130_and_no_traceback(mdeploy: Type, failing: Callable[[BaseEx
 
     assert typed.code == 130
     assert typed.err == "error: interrupted\n"
+
+
+@pytest.mark.parametrize("typed", ["push digits:1.0.0 --to './my registry'", "pull @prod", "image", "lock"])
+def test_ctrl_c_in_what_goes_on_when_it_is_typed_again_says_so(
+    typed: str, mdeploy: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    words = shlex.split(typed)
+    monkeypatch.setattr(ops, words[0], interrupted)
+
+    stopped = mdeploy(*words)
+
+    assert stopped.code == 130
+    assert stopped.err == f"error: interrupted\ntry: mdeploy {typed}    (it goes on where it ended)\n"
 
 
 def test_every_error_of_the_tree_is_in_the_reference() -> None:

@@ -103,6 +103,18 @@ def test_doctor_works_without_a_project(
     assert "envoy" in typed.out
 
 
+def test_doctor_says_what_images_need_and_that_only_they_do(
+    mdeploy: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("modeldeploy.image.base.mirrors.shutil.which", lambda _: None)
+
+    typed = mdeploy("doctor")
+
+    assert "images   mdeploy image cannot make a base of Debian packages here" in typed.out
+    assert "needs apt-get" in typed.out
+
+
 def test_build_prints_reference_and_digest_and_tells_what_it_does(
     mdeploy: Type, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

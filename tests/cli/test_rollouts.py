@@ -18,7 +18,7 @@ from modeldeploy import ops
 from modeldeploy.cli.interrupt import asking_to_stop
 from modeldeploy.errors import ConfigError
 from modeldeploy.events import Emit
-from modeldeploy.model import RevisionId
+from modeldeploy.model import Finding, Level, RevisionId
 from modeldeploy.rollout.engine import Outcome
 from modeldeploy.testing import Behaviour, FakeWorld
 
@@ -222,6 +222,28 @@ def test_the_exit_code_of_plan_tells_nothing_from_something(
     ]
     assert nothing.code == 0
     assert nothing.out == "nothing to do: local runs digits:1.1.0\n"
+
+
+def test_plan_tells_what_policy_would_refuse_instead_of_what_to_type(
+    mdeploy: Type, world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modeldeploy.ops.rollouts import PlannedStep, PlanView
+
+    revision = RevisionId("1.1.0-3f2a9c1b")
+    missing = Finding("local: test", Level.WARNING, "no test is on record", "mdeploy test digits:1.1.0")
+    view = PlanView(
+        (PlannedStep("create", "create it"),), False, None, "digits:1.1.0", revision, findings=(missing,)
+    )
+    monkeypatch.setattr(ops, "plan", lambda *_, **__: view)
+
+    typed = mdeploy("plan")
+
+    assert typed.code == 8
+    assert typed.out.splitlines()[2:] == [
+        "a deploy of digits:1.1.0 would be refused now:",
+        "!  warning  local: test  no test is on record",
+        "                         try: mdeploy test digits:1.1.0",
+    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -12,6 +12,7 @@ import pytest
 from cli.conftest import Type
 from modeldeploy import ops
 from modeldeploy.audit.chain import Broken
+from modeldeploy.audit.timeline import Period
 from modeldeploy.bundle.build import Built
 from modeldeploy.bundle.compare import (
     Differences,
@@ -28,7 +29,6 @@ from modeldeploy.ops.inventory import Collected
 from modeldeploy.ops.naming import Alias, Move
 from modeldeploy.ops.promotion import Approval, Promoted
 from modeldeploy.ops.shipping import Layer, Pushed
-from modeldeploy.ops.timeline import Period
 from modeldeploy.ops.tracing import AuditEntry, AuditVerified, AuditView, LiveNow, LiveThen, Trace
 
 NOON = 1_800_014_400.0
@@ -185,6 +185,38 @@ def test_approve_tells_who_approves_now(
         f"ada@laptop {verb} digits:1.1.0 (sha256:121212121212) for prod",
         "approvals now: 1 of 2 (bob@desk)",
     ]
+
+
+def test_approve_says_that_a_person_counts_once(
+    mdeploy: Type, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(
+        monkeypatch, "approve", Approval(REF, "prod", "ada@laptop", False, ("ada@laptop",), 2, again=True)
+    )
+
+    typed = mdeploy("approve", "1.1.0", "--for", "prod")
+
+    assert typed.out.startswith("ada@laptop approves again, which counts once: digits:1.1.0 (")
+
+
+@pytest.mark.parametrize(
+    ("before", "told"), [(None, "is new: commit it"), ("old", "has changed: commit it"), ("new", None)]
+)
+def test_a_lock_that_was_written_is_told_to_be_committed(
+    mdeploy: Type, project: Path, monkeypatch: pytest.MonkeyPatch, *, before: str | None, told: str | None
+) -> None:
+    lock = project / "modeldeploy.image.lock"
+    if before:
+        lock.write_text(before)
+
+    def image(*_: object, **__: object) -> ImageBuilt:
+        lock.write_text("new")
+        return ImageBuilt("digits:1.1.0", REF.digest, "sha256:9", "digits:1.1.0", "none", (), 0.2)
+
+    monkeypatch.setattr(ops, "image", image)
+
+    assert (f"modeldeploy.image.lock {told}" in mdeploy("image").err) is (told is not None)
+    assert "commit it" not in mdeploy("image").err
 
 
 def test_the_audit_log_is_a_table_and_its_check_has_an_exit_code(

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import modeldeploy
 from modeldeploy.cli.arguments import parser_for
 from modeldeploy.cli.catalog import GROUPS, names
 from modeldeploy.cli.parser import EXIT_CODES
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-SOURCE = Path(modeldeploy.__file__).parent
 
 
 def page(name: str) -> str:
@@ -72,19 +70,6 @@ def test_every_exit_code_is_described() -> None:
     rows = re.findall(r"^\| (\d+) \|", page("exit-codes.md"), re.MULTILINE)
 
     assert [int(row) for row in rows] == sorted(EXIT_CODES)
-
-
-def test_every_event_that_the_code_emits_is_described_and_no_other() -> None:
-    told = re.compile(r"""(?:Event|_tell)\(\s*"([a-z]+(?:\.[a-z]+)*)",""")
-    emitted = {
-        kind
-        for path in SOURCE.rglob("*.py")
-        if path.parent.name not in ("cli", "testing")
-        for kind in told.findall(path.read_text("utf-8"))
-    }
-    described = set(re.findall(r"^\| `([a-z.]+)` \|", page("events.md"), re.MULTILINE))
-
-    assert described == emitted
 
 
 def test_every_command_s_json_result_is_described() -> None:

@@ -14,7 +14,7 @@ from modeldeploy.bundle.lock import ONNX, SERVING
 from pages import DOCS, REPOSITORY
 
 SOURCE = Path(modeldeploy.__file__).parent
-TELLS = {"Event", "_tell", "tell"}
+TELLS = {"Event", "_tell", "tell", "_telling"}
 """Functions whose first argument may be a kind of event."""
 
 

@@ -15,6 +15,7 @@ from modeldeploy.errors import ConfigError, TargetRefused
 from modeldeploy.model import Holder, Level
 from modeldeploy.store import FolderStore
 from modeldeploy.targets.process import layout as layouts
+from needs import need
 from process_place import Scene
 
 
@@ -57,6 +58,21 @@ def test_a_home_that_every_user_may_write_to_is_refused(home: Path) -> None:
     with pytest.raises(ConfigError, match="every user of this machine may write") as caught:
         files.home()
     assert "chmod 700" in (caught.value.hint or "")
+
+
+def test_a_home_that_its_group_may_write_to_is_refused(home: Path) -> None:
+    assert files.home() == home
+    home.chmod(0o770)
+    with pytest.raises(ConfigError, match="every user of its group may write"):
+        files.home()
+
+
+def test_a_home_of_another_user_is_refused(home: Path) -> None:
+    need(os.geteuid() == 0, "root, to give a folder away")
+    assert files.home() == home
+    os.chown(home, 65534, 65534)
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        files.home()
 
 
 def test_a_new_home_is_not_begun_in_a_folder_that_every_user_may_write_to(home: Path) -> None:

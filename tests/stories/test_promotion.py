@@ -14,10 +14,10 @@ import pytest
 
 from modeldeploy import ops
 from modeldeploy.config.edit import Part
-from modeldeploy.errors import PreflightError, RegistryError, RolloutHeld
+from modeldeploy.errors import ConfigError, PreflightError, RegistryError, RolloutHeld
 from modeldeploy.events import Event
-from modeldeploy.model import BundleRef, Finding
-from modeldeploy.ops.promotion import Promoted
+from modeldeploy.model import BundleRef, Finding, Level
+from modeldeploy.ops.promotion import Approval, Promoted
 from process_place import free_port
 from story_project import Running, Story
 
@@ -93,6 +93,9 @@ class Team:
     def push(self) -> None:
         ops.push(self.root, emit=self.emit)
 
+    def approve(self, *, note: str = "", revoke: bool = False) -> Approval:
+        return ops.approve(self.root, "digits:1.0.0", "prod", note=note, revoke=revoke, emit=self.emit)
+
 
 @pytest.fixture
 def team(user: Story, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
@@ -119,28 +122,39 @@ def team(user: Story, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
         shutil.rmtree(user.home / "targets")  # nothing is left for the story to destroy
 
 
-def test_a_bundle_goes_to_production_when_all_that_policy_asks_is_there_and_not_before(  # noqa: PLR0915 - one story
-    team: Team,
-) -> None:
-    root, emit = team.root, team.emit
+def test_a_bundle_goes_to_production_when_all_that_policy_asks_is_there_and_not_before(team: Team) -> None:
     team.become("ada")
     built = team.build()
+    all_that_is_missing_is_told_at_once(team)
+    staging_tests_and_age_are_met_one_by_one(team, built)
+    a_signature_and_two_people_are_asked_for(team)
+    done = team.promote()
+    assert (done.result, done.bundle.digest) == ("promoted", built.digest)
+    header = team.answer_of(team.prod_port)
+    an_answer_leads_back_to_all_of_it(team, header, built)
+    what_was_live_is_told(team, header)
 
-    # Nothing is there, and all of it is told at once.
+
+def all_that_is_missing_is_told_at_once(team: Team) -> None:
     with pytest.raises(PreflightError, match="staging runs nothing"):
         team.promote()
     with pytest.raises(PreflightError) as caught:
-        ops.deploy(root, "prod", emit=emit)
+        ops.deploy(team.root, "prod", emit=team.emit)
     missing = {finding.check: finding for finding in caught.value.findings}
     assert list(missing) == [
         "prod: from", "prod: min_age", "prod: test", "prod: golden", "prod: signed", "prod: approved:2",
     ]  # fmt: skip
+    planned = ops.plan(team.root, "prod", emit=team.emit)
+    assert [(each.check, each.level) for each in planned.findings] == [
+        (each, Level.WARNING) for each in missing
+    ]
     assert "staging runs nothing" in missing["prod: from"].message
     assert missing["prod: from"].remedy == "mdeploy deploy staging digits:1.0.0"
     assert missing["prod: from"].where.rpartition(":")[0].endswith("modeldeploy.toml")
 
-    # One by one it is met; each refusal is about what is left.
-    ops.deploy(root, "staging", emit=emit)
+
+def staging_tests_and_age_are_met_one_by_one(team: Team, built: BundleRef) -> None:
+    ops.deploy(team.root, "staging", emit=team.emit)
     missing = team.refused()
     assert list(missing) == ["min_age", "test", "signed", "approved:2"]  # golden: replayed on staging
     assert "6 s are asked for: " in missing["min_age"].message
@@ -149,31 +163,30 @@ def test_a_bundle_goes_to_production_when_all_that_policy_asks_is_there_and_not_
     assert "mdeploy push digits:1.0.0" in missing["signed"].message
     assert "0 of 2 approvals" in missing["approved:2"].message
     assert missing["approved:2"].remedy == "mdeploy approve digits:1.0.0 --for prod"
-
-    assert ops.smoke(root, ref="digits:1.0.0", emit=emit).passed
+    assert ops.smoke(team.root, ref="digits:1.0.0", emit=team.emit).passed
     while "min_age" in team.refused():
         time.sleep(0.5)
+
+
+def a_signature_and_two_people_are_asked_for(team: Team) -> None:
     assert list(team.refused()) == ["signed", "approved:2"]
     team.push()
     assert "it is not signed" in team.refused()["signed"].message
-    ops.sign(root, "digits:1.0.0", emit=emit)
+    ops.sign(team.root, "digits:1.0.0", emit=team.emit)
     assert list(team.refused()) == ["approved:2"]
-    ops.approve(root, "digits:1.0.0", "prod", emit=emit)
-    ops.approve(root, "digits:1.0.0", "prod", note="again", emit=emit)
+    team.approve()
+    team.approve(note="again")
     assert "1 of 2 approvals" in team.refused()["approved:2"].message  # nobody counts twice
     team.become("grace")
-    ops.approve(root, "digits:1.0.0", "prod", emit=emit)
-    ops.approve(root, "digits:1.0.0", "prod", revoke=True, emit=emit)
+    team.approve()
+    team.approve(revoke=True)
     assert "grace@" in team.refused()["approved:2"].message
     assert "took it back" in team.refused()["approved:2"].message
-    assert ops.approve(root, "digits:1.0.0", "prod", emit=emit).wanted == 2
+    assert team.approve().wanted == 2
 
-    done = team.promote()
-    assert (done.result, done.bundle.digest) == ("promoted", built.digest)
 
-    # From an answer back to all of it.
-    header = team.answer_of(team.prod_port)
-    found = ops.trace(root, header)
+def an_answer_leads_back_to_all_of_it(team: Team, header: str, built: BundleRef) -> None:
+    found = ops.trace(team.root, header)
     assert found.bundle == built
     assert [one.by.partition("@")[0] for one in found.approvals] == ["ada", "ada", "grace", "grace", "grace"]
     assert [(one.kind, one.target, one.summary) for one in found.rollouts] == [
@@ -181,18 +194,19 @@ def test_a_bundle_goes_to_production_when_all_that_policy_asks_is_there_and_not_
         ("promote", "prod", "promoted from staging"),
     ]
     assert found.rollouts[-1].data["golden"]["total"] > 0
-    assert [check["check"] for check in found.rollouts[-1].data["policy"]][:2] == [
-        "prod: from",
-        "prod: min_age",
-    ]
+    policy = [check["check"] for check in found.rollouts[-1].data["policy"]]
+    assert policy[:2] == ["prod: from", "prod: min_age"]
     assert {(one.target, one.weight) for one in found.live} == {("staging", 100), ("prod", 100)}
     assert len(found.tests) == len(found.pushes) == 1
 
-    # What was live when.
-    now = ops.at(root, "now", "prod")
+
+def what_was_live_is_told(team: Team, header: str) -> None:
+    now = ops.at(team.root, "now", "prod")
     assert [(one.revision, one.weight, one.stable) for one in now.periods] == [(header, 100, True)]
     assert now.periods[0].by.startswith("grace@")
-    assert ops.at(root, "1h ago").periods == ()
+    assert ops.at(team.root, "1h ago").periods == ()
+    with pytest.raises(ConfigError, match="is yet to come"):
+        ops.at(team.root, "2999-01-01")
     assert "UTC" in now.shown
 
 
@@ -216,7 +230,7 @@ def test_what_is_not_settled_is_not_promoted_and_resume_asks_the_policy_again(te
     first_release(team, 'from = ["staging"]')
     root, emit = team.root, team.emit
     text = team.user.file.read_text()
-    team.user.file.write_text(text.replace('patience = "60s"', 'patience = "200ms"'))
+    team.user.file.write_text(text.replace('patience = "60s"', 'patience = "3s"'))
     with pytest.raises(
         PreflightError, match=r"does not let digits:1\.1\.0 in: 1 of 1 requirements is not met"
     ):

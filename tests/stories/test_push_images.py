@@ -11,17 +11,10 @@ from pathlib import Path
 import pytest
 
 import small_bundles
-from image_place import base_for, layer_with, part
+from image_place import kept_image
 from modeldeploy import ops
-from modeldeploy.bundle.layers import layers_of
-from modeldeploy.bundle.manifest import Manifest
-from modeldeploy.bundle.store import Stored
 from modeldeploy.errors import BundleError
 from modeldeploy.events import Event
-from modeldeploy.image.assemble import Image, Part, assemble
-from modeldeploy.image.cache import ImageCache
-from modeldeploy.image.made import Made, keep
-from modeldeploy.image.provenance import Statement
 from modeldeploy.model import Level
 from modeldeploy.registry.folder import FolderRegistry, FolderRepository
 from needs import need
@@ -44,25 +37,11 @@ def repository(tmp_path: Path) -> FolderRepository:
     return FolderRegistry(tmp_path / "registry").repository("digits")
 
 
-def image_of(stored: Stored, packages: bytes = b"packages") -> Made:
-    """An image that could not run, in the cache as `mdeploy image` leaves one."""
-    cache, bundle = ImageCache(), Manifest.read(stored.path)
-    for layer in (layer_with("usr/bin/python3.11", b"not really"), layer_with("opt/x", packages)):
-        with layer.open() as stream:
-            cache.put(stream.read(), layer.descriptor())
-    own = tuple(Part("code", layer.name, layer.blob(), layer.digest) for layer in layers_of(stored.path))
-    parts = (part("pure", "opt/x", packages), *own)
-    image = Image(bundle.ref(), (assemble(bundle, base_for(), parts, 65532),))
-    made = Made(image, "none", (Statement(image.digest, "https://example.com/v1", b'{"said":1}'),))
-    keep(made, cache)
-    return made
-
-
 def test_the_image_goes_along_and_its_model_is_not_sent_twice(
     root: Path, repository: FolderRepository
 ) -> None:
     stored = small_bundles.put(MODEL)
-    made = image_of(stored)
+    made = kept_image(stored)
     pushed = ops.push(root, "1.0.0", emit=ignore)
     assert pushed.image == made.image.digest
     assert len(MODEL) < pushed.sent < len(MODEL) + 60_000
@@ -82,7 +61,7 @@ def test_the_image_goes_along_and_its_model_is_not_sent_twice(
 
 def test_skopeo_finds_the_image_by_its_version(root: Path, tmp_path: Path) -> None:
     need(shutil.which("skopeo"), "skopeo")
-    made = image_of(small_bundles.put(MODEL))
+    made = kept_image(small_bundles.put(MODEL))
     ops.push(root, "1.0.0", emit=ignore)
     told = subprocess.run(
         ["skopeo", "inspect", f"oci:{tmp_path / 'registry' / 'digits'}:1.0.0"],
@@ -93,7 +72,7 @@ def test_skopeo_finds_the_image_by_its_version(root: Path, tmp_path: Path) -> No
 
 
 def test_without_images_none_is_sent(root: Path, repository: FolderRepository) -> None:
-    image_of(small_bundles.put(MODEL))
+    kept_image(small_bundles.put(MODEL))
     assert ops.push(root, "1.0.0", image=False, emit=ignore).image is None
     assert repository.tag("1.0.0") is None
     assert ops.push(root, "1.0.0", emit=ignore).image  # and later, after all
@@ -101,9 +80,9 @@ def test_without_images_none_is_sent(root: Path, repository: FolderRepository) -
 
 def test_another_image_of_the_same_version_is_refused(root: Path) -> None:
     stored = small_bundles.put(MODEL)
-    image_of(stored)
+    kept_image(stored)
     ops.push(root, "1.0.0", emit=ignore)
-    image_of(stored, packages=b"newer packages")
+    kept_image(stored, packages=b"newer packages")
     with pytest.raises(BundleError, match="another image of digits:1") as refused:
         ops.push(root, "1.0.0", emit=ignore)
     assert "--no-image" in (refused.value.hint or "")
@@ -111,10 +90,10 @@ def test_another_image_of_the_same_version_is_refused(root: Path) -> None:
 
 
 def test_an_alias_stands_for_the_image_of_its_version(root: Path, repository: FolderRepository) -> None:
-    first = image_of(small_bundles.put(MODEL))
+    first = kept_image(small_bundles.put(MODEL))
     ops.push(root, "1.0.0", emit=ignore)
     assert ops.alias(root, "prod", "1.0.0", emit=ignore).image == first.image.digest
-    second = image_of(small_bundles.put(MODEL[::-1], version="1.1.0"))
+    second = kept_image(small_bundles.put(MODEL[::-1], version="1.1.0"))
     ops.push(root, "1.1.0", emit=ignore)
     assert ops.alias(root, "prod", "1.1.0", emit=ignore).image == second.image.digest
     tagged = repository.tag("prod")
@@ -124,7 +103,7 @@ def test_an_alias_stands_for_the_image_of_its_version(root: Path, repository: Fo
 def test_an_alias_of_a_version_without_image_stands_for_no_older_image(
     root: Path, repository: FolderRepository
 ) -> None:
-    image_of(small_bundles.put(MODEL))
+    kept_image(small_bundles.put(MODEL))
     ops.push(root, "1.0.0", emit=ignore)
     ops.alias(root, "prod", "1.0.0", emit=ignore)
     small_bundles.put(MODEL[::-1], version="1.1.0")
@@ -136,7 +115,7 @@ def test_an_alias_of_a_version_without_image_stands_for_no_older_image(
 
 
 def test_damage_in_an_image_is_found(root: Path, repository: FolderRepository) -> None:
-    made = image_of(small_bundles.put(MODEL))
+    made = kept_image(small_bundles.put(MODEL))
     ops.push(root, "1.0.0", emit=ignore)
     layer = made.image.platforms[0].parts[0].blob.descriptor
     path = repository.layout.blobs.path(layer.digest)

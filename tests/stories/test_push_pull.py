@@ -418,8 +418,17 @@ def test_a_bundle_that_is_nowhere_is_told_with_what_there_is(on: Home) -> None:
         ops.pull(there, "1.0.1", emit=ignore)
     with pytest.raises(BundleError, match="no alias @prod"):
         ops.pull(there, "@prod", emit=ignore)
-    with pytest.raises(BundleError, match="could be"):
+    with pytest.raises(BundleError, match="too short"):
         ops.pull(there, "sha256:abc", emit=ignore)
+
+
+def test_a_word_that_may_be_a_folder_or_not_makes_none(on: Home) -> None:
+    here = on("here")
+    small_bundles.put(MODEL)
+    for word, told in (("prod", "no folder 'prod'"), ("registry.example.com/team", "a host or a folder")):
+        with pytest.raises(ConfigError, match=told):
+            ops.push(here, "1.0.0", to=word, emit=ignore)
+        assert not Path(word).exists()
 
 
 def test_a_bundle_is_found_by_the_beginning_of_its_digest(on: Home) -> None:

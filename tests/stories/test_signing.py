@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from modeldeploy.image.provenance import PREDICATE as SLSA
+from modeldeploy.image.sbom import PREDICATE as CYCLONEDX
 from modeldeploy.oci.descriptor import Descriptor
 from modeldeploy.registry.base import Repository
 from modeldeploy.registry.folder import FolderRegistry
 from modeldeploy.registry.remote import RemoteRegistry
 from modeldeploy.registry.s3 import S3Registry
 from modeldeploy.signing import keys, signers
-from modeldeploy.signing.attesting import CYCLONEDX, SLSA, attest, attestations
+from modeldeploy.signing.attesting import attest, attestations
 from modeldeploy.signing.signers import LocalSigner, ServiceSigner
 from modeldeploy.signing.verifying import judge, sign, verified
 from registry_place import registry

@@ -2,7 +2,8 @@
 
 ``chain`` is the form (entries, digests, `verify`), ``log`` keeps it in a registry, ``spool`` holds what the
 registry has not taken yet, ``telling`` makes one record of the events of a rollout, ``recorder`` is what
-commands use.
+commands use. ``timeline`` reads from entries what was live when, ``times`` reads points in time as people
+write them.
 """
 
 from __future__ import annotations

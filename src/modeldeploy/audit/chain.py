@@ -7,24 +7,19 @@ the one that others have seen. `verify` says which entry it was.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from modeldeploy.audit import shape
 from modeldeploy.model import BundleRef
+from modeldeploy.oci.descriptor import digest_of
 
-KINDS = (
-    "push", "pull", "alias", "sign", "test", "scan", "approve", "promote", "deploy", "rollback", "abort",
-    "destroy",
-)  # fmt: skip
-"""What an entry can be about."""
 LONGEST = 1 << 20
 """Bytes of one line; a longer one is no entry."""
 
-_TEXTS = ("id", "kind", "by", "command", "project", "previous")
 _OPTIONAL = ("target", "revision", "rollout")
 
 
@@ -37,7 +32,7 @@ class Record:
     at: float
     """Unix seconds, by the clock of the machine where it happened."""
     kind: str
-    """One of `KINDS`."""
+    """What was done: push, alias, sign, test, scan, approve, promote, deploy, rollback, abort or destroy."""
     by: str
     """Who, as `modeldeploy.identity` tells it: a claim."""
     command: str
@@ -66,11 +61,9 @@ class Record:
             known |= {name: value[name] for name in _OPTIONAL if name in value}
             if not all(isinstance(text, str) for text in known.values()):
                 raise ValueError("no entry: text was expected")
-            if type(value["at"]) not in (int, float):
-                raise ValueError("no entry: 'at' is no time")
             parts = (str(bundle[name]) for name in ("name", "version", "digest")) if bundle else None
             ref = BundleRef(*parts) if parts else None
-            return cls(at=float(value["at"]), bundle=ref, data=dict(value["data"]), **known)
+            return cls(at=shape.time_of(value["at"]), bundle=ref, data=shape.sound(value["data"]), **known)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no entry: {type(error).__name__}: {error}") from error
 
@@ -150,11 +143,6 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def digest_of(line: bytes) -> str:
-    """``sha256:`` digest of a line, without its newline."""
-    return f"sha256:{hashlib.sha256(line).hexdigest()}"
-
-
 def genesis(project: str) -> str:
     """What the first entry of a project's log has for the line before: no log can pass for another's."""
     return digest_of(f"mdeploy audit log, format 1, of {project}".encode())
@@ -170,9 +158,16 @@ def chain(records: Sequence[Record], head: Head) -> tuple[list[bytes], Head]:
     lines = []
     for record in records:
         line = Entry(head.n + 1, record, head.digest).to_line()
+        if len(line) > LONGEST:  # nobody could read the log any more
+            line = Entry(head.n + 1, _cut_short(record), head.digest).to_line()
         head = Head(head.n + 1, digest_of(line))
         lines.append(line)
     return lines, head
+
+
+def _cut_short(record: Record) -> Record:
+    told = {"told": f"what was to be put on record of this {record.kind} was too long to be kept"}
+    return replace(record, command=record.command[:1000], data=told)
 
 
 def lines_of(content: bytes) -> list[bytes]:

@@ -20,9 +20,9 @@ from typing import Protocol, runtime_checkable
 
 from modeldeploy import files
 from modeldeploy.audit import chain
-from modeldeploy.audit.chain import Broken, Entry, Head, Intact, Record, digest_of
+from modeldeploy.audit.chain import Broken, Entry, Head, Intact, Record
 from modeldeploy.errors import RegistryRefused, RegistryUnavailable
-from modeldeploy.oci.descriptor import Blob, Descriptor
+from modeldeploy.oci.descriptor import Blob, Descriptor, digest_of
 from modeldeploy.oci.manifest import EMPTY, EMPTY_CONFIG, IMAGE_MANIFEST, Manifest
 from modeldeploy.registry.base import Repository, TagMoved
 
@@ -40,6 +40,8 @@ FAN = 8
 LARGE = 512
 """Lines from which on a segment stays as it is."""
 _MOST_BYTES = 64 << 20
+_MOST_IN_ALL = 512 << 20
+"""Bytes of all segments: some hundred thousand rollouts."""
 _TRIES = 60
 
 
@@ -166,6 +168,8 @@ class Log:
         notes = manifest.annotations
         if manifest.artifact_type != ARTIFACT or notes[_PROJECT] != self._project:
             raise ValueError(f"it is {manifest.artifact_type} of {notes.get(_PROJECT)}")
+        if (size := sum(segment.size for segment in manifest.layers)) > _MOST_IN_ALL:
+            raise ValueError(f"{size} bytes are more than are read")
         state = _State(tag.digest, Head(int(notes[_ENTRIES]), notes[_HEAD]), manifest.layers)
         if state.last_of(len(state.segments) - 1) != state.head.n:
             raise ValueError(f"its segments do not hold the {state.head.n} entries that it tells of")

@@ -18,10 +18,11 @@ from modeldeploy import files, shell
 from modeldeploy.bundle import bento_child, progress, uvtool
 from modeldeploy.bundle.environment import Environment
 from modeldeploy.bundle.lock import Lock
-from modeldeploy.bundle.manifest import GENERATED, canonical, digest_of
+from modeldeploy.bundle.manifest import GENERATED, canonical
 from modeldeploy.bundle.stage import Item
 from modeldeploy.errors import BundleError
 from modeldeploy.events import Emit
+from modeldeploy.oci.descriptor import digest_of
 
 CACHE = "skeletons-1"
 """Where they are remembered; the number grows when `bento_child` makes something else of the same input."""

@@ -18,22 +18,14 @@ from typing import TYPE_CHECKING
 from modeldeploy import files
 from modeldeploy.bundle import bento, facts, formats, lock, npz, pickles, progress, sources, stage
 from modeldeploy.bundle.inspection import ModelFacts, inspect
-from modeldeploy.bundle.manifest import (
-    BUILD_FACTS,
-    GENERATED,
-    MANIFEST,
-    SOURCE,
-    Golden,
-    Manifest,
-    canonical,
-    digest_of,
-)
+from modeldeploy.bundle.manifest import BUILD_FACTS, GENERATED, MANIFEST, SOURCE, Golden, Manifest, canonical
 from modeldeploy.bundle.recipe import Recipe
 from modeldeploy.bundle.stage import Item
 from modeldeploy.bundle.store import BundleStore, Stored
 from modeldeploy.errors import BundleError
 from modeldeploy.events import Emit
 from modeldeploy.model import BundleRef
+from modeldeploy.oci.descriptor import digest_of
 
 if TYPE_CHECKING:
     from modeldeploy.config.load import Project  # brings pydantic along

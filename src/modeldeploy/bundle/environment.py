@@ -20,9 +20,10 @@ from pathlib import Path
 
 from modeldeploy import files, shell
 from modeldeploy.bundle import progress, uvtool
-from modeldeploy.bundle.manifest import LOCK, Manifest, canonical, digest_of
+from modeldeploy.bundle.manifest import LOCK, Manifest, canonical
 from modeldeploy.errors import BundleError
 from modeldeploy.events import Emit, Event
+from modeldeploy.oci.descriptor import digest_of
 
 MARKER = ".mdeploy-environment"
 _ANSWERS_WITHIN = 60.0

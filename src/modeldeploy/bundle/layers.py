@@ -15,9 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from modeldeploy.bundle.manifest import MANIFEST, SOURCE, File, Manifest, digest_of
+from modeldeploy.bundle.manifest import MANIFEST, SOURCE, File, Manifest
 from modeldeploy.errors import BundleError
 from modeldeploy.oci import tar
+from modeldeploy.oci.descriptor import digest_of
 from modeldeploy.oci.tar import Entry, Layer
 
 FOLDER = "bundle"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import stat
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from pathlib import Path
 
 from modeldeploy import files
 from modeldeploy.bundle import environment, uvtool, wheels
-from modeldeploy.bundle.manifest import canonical, digest_of
+from modeldeploy.bundle.manifest import canonical
 from modeldeploy.bundle.recipe import Recipe
 from modeldeploy.errors import BundleError
+from modeldeploy.oci.descriptor import digest_of
 
 FILENAME = "modeldeploy.lock"
 _HEADER = "# Made by mdeploy; commit it, do not edit it. Resolved from"
@@ -118,7 +118,7 @@ def latest(recipe: Recipe) -> Lock | None:
 def _read(path: Path) -> tuple[str, Lock] | None:
     """The digest of what a lock was resolved from, and the lock; None where there is none."""
     try:
-        head, _, body = _text(path).partition("\n")
+        head, _, body = files.read_small(path, _LARGEST, "lock").decode().partition("\n")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -133,16 +133,6 @@ def _read(path: Path) -> tuple[str, Lock] | None:
         )
     platforms = tuple(found[3].split(", ")) if found[3] else ()
     return found[1], Lock(_checked(path, body), found[2] or "", platforms)
-
-
-def _text(path: Path) -> str:
-    # Looked at before it is opened: opening a pipe would wait for a writer.
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("it is not a file")
-    if status.st_size > _LARGEST:
-        raise ValueError(f"it has {status.st_size / 1e6:,.0f} MB, which no lock has")
-    return path.read_text()
 
 
 def resolve(recipe: Recipe, *, upgrade: bool = False) -> Lock:

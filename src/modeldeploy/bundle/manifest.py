@@ -14,17 +14,18 @@ in ``mdeploy-build.json`` beside it, which the manifest does not list.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from modeldeploy.bundle.signature import Signature
+from modeldeploy.config.names import NAME, VERSION, matches
 from modeldeploy.errors import BundleError
 from modeldeploy.model import BundleRef
+from modeldeploy.oci.descriptor import LARGEST, digest_of
 
 FORMAT = 1
 """Grows when an older mdeploy could not run the bundle."""
@@ -37,6 +38,7 @@ LOCK = "env/python/requirements.txt"
 MTIME = 315_532_800_000_000_000
 """Modification time of every file of a bundle, in nanoseconds: the first second of 1980, as in a wheel."""
 _WHOLE_VERSION = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+[a-z0-9]*)?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?")
 GENERATED = "mdeploy_service:service"
 """The service of a bundle whose project has none of its own."""
@@ -65,7 +67,10 @@ class File:
     def from_json(cls, value: Mapping[str, Any]) -> File:
         """Reads what `to_json` wrote."""
         path = _inside(str(value["path"]))
-        return cls(path, str(value["sha256"]), int(value["size"]), bool(value["executable"]))
+        sha256, size = str(value["sha256"]), int(value["size"])
+        if not _SHA256.fullmatch(sha256) or not 0 <= size <= LARGEST:
+            raise ValueError(f"{path[:80]!r} has no digest and size that a file can have")
+        return cls(path, sha256, size, bool(value["executable"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +186,8 @@ class Manifest:
     def _of(cls, value: Mapping[str, Any]) -> Manifest:
         signature, golden = value["signature"], value["golden"]
         return cls(
-            name=str(value["name"]),
-            version=str(value["version"]),
+            name=_word(NAME, value["name"]),
+            version=_word(VERSION, value["version"]),
             framework=str(value["framework"]),
             entrypoint=str(value["entrypoint"]),
             model=tuple(_inside(str(path)) for path in value["model"]),
@@ -191,7 +196,7 @@ class Manifest:
             requirements=tuple(value["requirements"]),
             signature=Signature.from_json(signature) if signature else None,
             golden=Golden.from_json(golden) if golden else None,
-            files=tuple(File.from_json(entry) for entry in value["files"]),
+            files=_each_once(tuple(File.from_json(entry) for entry in value["files"])),
             python_full=_exact(str(value["python_full"])) if "python_full" in value else "",
             platforms=tuple(_platform(one) for one in value.get("platforms", ())),
             license=str(value.get("license", "")),
@@ -221,16 +226,28 @@ def canonical(value: object) -> bytes:
     return text.encode() + b"\n"
 
 
-def digest_of(content: bytes) -> str:
-    """``sha256:`` and 64 hexadecimal digits."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
 def _inside(path: str) -> str:
     """A path of a manifest, which must not lead out of its bundle."""
     if path.startswith("/") or {"", ".", ".."} & set(path.split("/")) or "\0" in path:
         raise ValueError(f"the path {path[:80]!r} leads out of the bundle")
     return path
+
+
+def _word(form: str, text: object) -> str:
+    """A name or a version, which becomes the name of a file and a word of a command line."""
+    if not isinstance(text, str) or not matches(form, text):
+        raise ValueError(f"{text!r:.80} can be no name or version of a bundle")
+    return text
+
+
+def _each_once(files: tuple[File, ...]) -> tuple[File, ...]:
+    """The files of a manifest: no path twice, none that is a folder too, none that mdeploy itself writes."""
+    paths = {entry.path for entry in files}
+    folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+    wrong = len(paths) < len(files) or paths & folders or paths & {MANIFEST, BUILD_FACTS}
+    if wrong:
+        raise ValueError("it lists a path that stands for two things")
+    return files
 
 
 def _version(text: str) -> str:

@@ -30,7 +30,6 @@ _MEMBERS = 100_000
 _ROOM = 4 << 30
 """Bytes that may come out of one file."""
 _FREE, _RATIO = 64 << 20, 500
-_TEXT = 64 << 20
 _GIB = 1 << 30
 _LAMBDA = re.compile(rb'"class_name"\s*:\s*"(Lambda|__lambda__)"')
 _OWN_CLASS = re.compile(rb'"module"\s*:\s*"([\w.]{1,200})"')

@@ -14,11 +14,12 @@ from pathlib import Path, PurePosixPath
 from modeldeploy import serving
 from modeldeploy.bundle import digests
 from modeldeploy.bundle.inspection import ModelFacts
-from modeldeploy.bundle.manifest import MTIME, SOURCE, File, canonical, digest_of
+from modeldeploy.bundle.manifest import MTIME, SOURCE, File, canonical
 from modeldeploy.bundle.recipe import Recipe
 from modeldeploy.bundle.signature import Signature
 from modeldeploy.bundle.sources import Found
 from modeldeploy.errors import BundleError
+from modeldeploy.oci.descriptor import digest_of
 
 SERVICE = "mdeploy_service"
 """Module of the generated service; its signature is beside it under the same name."""

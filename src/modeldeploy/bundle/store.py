@@ -31,9 +31,10 @@ from pathlib import Path
 from modeldeploy import files
 from modeldeploy.bundle import digests
 from modeldeploy.bundle.digests import REMEMBER_FROM
-from modeldeploy.bundle.manifest import MANIFEST, MTIME, File, Manifest, digest_of
+from modeldeploy.bundle.manifest import MANIFEST, MTIME, File, Manifest
 from modeldeploy.errors import BundleError
 from modeldeploy.model import BundleRef
+from modeldeploy.oci.descriptor import digest_of
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 DERIVED = ("README.md", "apis/", "bento.yaml", "env/", "src/bentofile.yaml")
@@ -71,6 +72,8 @@ class BundleStore:
         if not path.is_dir():
             raise _removed(f"{name}:{version}", digest)
         manifest = self.check(path)
+        if not version.startswith("sha256:") and (manifest.name, manifest.version) != (name, version):
+            raise _damaged(path, f"it is {manifest.name}:{manifest.version}, and was to be {name}:{version}")
         return Stored(BundleRef(manifest.name, manifest.version, digest), path)
 
     @contextmanager

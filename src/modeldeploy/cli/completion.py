@@ -31,19 +31,53 @@ def targets(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
     from modeldeploy.errors import ModelDeployError
 
     try:
-        return target_names(project_folder(getattr(parsed_args, "project", None)))
+        folder = project_folder(getattr(parsed_args, "project", None))
+        return target_names(folder, env=getattr(parsed_args, "env", None))
     except ModelDeployError:
         return []
 
 
-def bundles(**_: object) -> Iterable[str]:
-    """The bundles in this machine's store; none if it cannot be read."""
+def environments(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
+    """The environments of that project; none if it cannot be read."""
+    from modeldeploy.config import overlay
+    from modeldeploy.errors import ModelDeployError
+
+    try:
+        return overlay.environments(project_folder(getattr(parsed_args, "project", None)))
+    except ModelDeployError:
+        return []
+
+
+def bundles(parsed_args: argparse.Namespace, prefix: str = "", **_: object) -> Iterable[str]:
+    """The bundles in this machine's store, or the aliases for a word that begins so; none if unreadable."""
     from modeldeploy.bundle.store import BundleStore
     from modeldeploy.errors import ModelDeployError
 
     try:
+        if prefix.startswith("@"):
+            return aliases(parsed_args)
         return [str(known.ref) for known in BundleStore().all()]
     except (ModelDeployError, OSError):
+        return []
+
+
+def aliases(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
+    """The aliases in the project's registry, if that is a folder: nobody waits for a network here."""
+    from modeldeploy.config.peek import peek_registry, project_name
+    from modeldeploy.errors import ModelDeployError
+
+    folder = project_folder(getattr(parsed_args, "project", None))
+    try:
+        settings = peek_registry(folder, env=getattr(parsed_args, "env", None))
+        if not settings.is_folder:
+            return []
+        from modeldeploy.config.names import NAME, matches
+        from modeldeploy.oci.layout import Layout
+
+        tags = Layout(settings.root / settings.url / project_name(folder)).tags()
+        names = [tag.removesuffix(".bundle") for tag in tags if tag.endswith(".bundle")]
+        return [f"@{name}" for name in names if matches(NAME, name) and not name.startswith("sha256-")]
+    except (ModelDeployError, OSError, ValueError):
         return []
 
 

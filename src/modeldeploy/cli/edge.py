@@ -34,6 +34,9 @@ _OF_THE_MACHINE = (
 )
 """Refusals of the operating system that tell about this machine, not about a bug."""
 
+_GO_ON = ("image", "lock", "pull", "push")
+"""Commands that keep what they have, and go on there when they are typed again."""
+
 
 class Stopped(ModelDeployError):
     """Somebody pressed Ctrl-C."""
@@ -115,8 +118,10 @@ def _finish(command: str, answer: Answer, terminal: Terminal, *, as_json: bool) 
 
         terminal.say(result_line(command, answer.result, ok=answer.ok, code=answer.code))
     else:
-        for line in answer.lines:
-            terminal.say(line)
+        from modeldeploy.cli.text import clean
+
+        for line in answer.lines:  # names and notes in them may be a stranger's
+            terminal.say(clean(line))
     if terminal.broken and not answer.code:
         reason = terminal.broken.strerror
         raise ModelDeployError(f"'mdeploy {command}' did its work, but cannot write its answer: {reason}")
@@ -146,6 +151,12 @@ def kind_of(error: ModelDeployError) -> str:
 
 
 def _stopped(command: str, rest: list[str]) -> Stopped:
+    if command in _GO_ON:
+        from shlex import join
+
+        return Stopped(
+            "interrupted", hint=f"{join(['mdeploy', command, *rest])}    (it goes on where it ended)"
+        )
     if command not in ("deploy", "promote", "rollback", "resume", "abort"):
         return Stopped("interrupted")
     words = [word for word in rest if not word.startswith("-")]

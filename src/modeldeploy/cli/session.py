@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from modeldeploy.cli.completion import project_folder
@@ -9,11 +10,14 @@ from modeldeploy.cli.completion import project_folder
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from modeldeploy.cli.terminal import Terminal
     from modeldeploy.cli.views import View
+
+
+LOCKS = ("modeldeploy.lock", "modeldeploy.image.lock")
 
 
 class Answer(NamedTuple):
@@ -65,7 +69,24 @@ class Session:
 
         return WorkView(self.terminal)
 
+    @contextmanager
+    def telling_of_locks(self) -> Iterator[None]:
+        """Tell people afterwards which lock was written: it belongs into version control."""
+        before = {name: _content(self.root / name) for name in LOCKS}
+        yield
+        for name, content in before.items():
+            if _content(self.root / name) != content:
+                what = "has changed" if content else "is new"
+                self.note(f"{name} {what}: commit it, and it is the same everywhere")
+
     def note(self, text: str) -> None:
         """Tell people something beside the answer."""
         if not self.json:
             self.terminal.tell(text)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

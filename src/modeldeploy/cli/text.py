@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 
+from modeldeploy import sizes
 from modeldeploy.logline import told
 
 TYPE_CHECKING = False
@@ -17,6 +18,9 @@ _ESCAPES = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
 _CONTROLS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 _UNITS = ("%", "ms", "s", "x", "min", "h", "d")
+
+size = sizes.size
+"""Bytes in a unit that is read at a glance."""
 
 GATE_NAMES = {
     "error_rate": "error rate",
@@ -59,20 +63,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def size(count: float) -> str:
-    """Bytes in a unit that is read at a glance: ``512 B``, ``7.9 kB``, ``12.4 MB``, ``1.2 GB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 999.5 or unit == "GB":
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
-
-
 def age(seconds: float) -> str:
     """How long ago, in one unit: ``12 s``, ``3 min``, ``2 h``, ``5 d``."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit}"
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
     return f"{max(0, int(seconds))} s"
 
 
@@ -110,7 +105,7 @@ def number(value: object, unit: str) -> str:
         case "share":
             return f"{100 * value:.3g} %"
         case "s":
-            return f"{1000 * value:.3g} ms" if value < 10 else f"{value:.3g} s"
+            return f"{1000 * value:.3g} ms" if value < 0.9995 else f"{value:.3g} s"
         case "x":
             return f"{value:.3g} x"
     return f"{value:,.0f}".replace(",", " ")

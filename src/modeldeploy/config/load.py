@@ -27,6 +27,7 @@ from modeldeploy.config.overlay import Overlaid
 from modeldeploy.config.peek import Address, address, choose
 from modeldeploy.config.positions import KeyPath
 from modeldeploy.config.problems import Problem
+from modeldeploy.config.release import PolicyTable
 from modeldeploy.config.schema import ProjectFile, TargetTable
 from modeldeploy.config.settings import (
     Identity,
@@ -36,7 +37,6 @@ from modeldeploy.config.settings import (
     ScanSettings,
     SigningSettings,
 )
-from modeldeploy.config.shipping import PolicyTable
 from modeldeploy.errors import ConfigError
 from modeldeploy.model import Finding, Policy, Sealed
 

@@ -102,7 +102,8 @@ def _public_files(root: Path, content: Mapping[str, Any]) -> Iterator[Problem]:
             named.append((("signing", "public_keys", index), key, "a public key"))
     for at, name, what in named:
         if name.isprintable() and _kind(root / name) != _FILE:
-            yield Problem(at, f"there is no file {name}", f"a file with {what} as PEM")
+            remedy = ": make a pair of keys with 'mdeploy keygen'" if what == "a public key" else ""
+            yield Problem(at, f"there is no file {name}{remedy}", f"a file with {what} as PEM")
 
 
 def _secrets_in_the_bundle(root: Path, content: Mapping[str, Any]) -> Iterator[Problem]:

@@ -40,6 +40,7 @@ _HOST = r"(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
 _PATH = r"(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*/?"
 _ADDRESS = re.compile(rf"(?P<scheme>https?)://{_HOST}{_PATH}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_LIKE_A_HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(/|$)")
 _BY_DIGEST = re.compile(rf"{_HOST}/[a-z0-9._/-]+(?::[\w.-]+)?@sha256:[0-9a-f]{{64}}")
 _HOST_AND_PORT = re.compile(rf"{_HOST}{_PATH}")
 
@@ -55,12 +56,20 @@ def not_a_registry(url: str) -> str | None:
         )
     scheme = _SCHEME.match(url)
     if scheme is None:
-        return "begins with ~; write the whole path" if url.startswith("~") else None
+        return _not_a_folder(url)
     if scheme[1] == "s3":
         return None if re.fullmatch(_BUCKET, url) else "not a bucket of S3"
     if scheme[1] in ("http", "https"):
         return not_an_address(url)
     return f"'{scheme[1][:40]}:' is not known"
+
+
+def _not_a_folder(url: str) -> str | None:
+    if url.startswith("~"):
+        return "begins with ~; write the whole path"
+    if _LIKE_A_HOST.match(url):
+        return f"may be a host or a folder; write https://{url[:100]} or ./{url[:100]}"
+    return None
 
 
 def not_an_address(url: str) -> str | None:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag
 from modeldeploy.config.forms import AnyPlatforms
 from modeldeploy.config.names import DRIVERS_GROUP, PROCESS, closest
 from modeldeploy.config.places import PLATFORMS
-from modeldeploy.config.shipping import ImageTable, PolicyTable, RegistryTable, ScanTable, SigningTable
+from modeldeploy.config.release import ImageTable, PolicyTable, RegistryTable, ScanTable, SigningTable
 from modeldeploy.config.table import Table
 from modeldeploy.config.values import (
     Duration,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import stat
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modeldeploy import files
 from modeldeploy.config.names import PROJECT_FILE
 from modeldeploy.errors import ConfigError
 
@@ -49,7 +49,7 @@ def read(folder: Path, name: str = PROJECT_FILE) -> Source:
     except FileNotFoundError:
         raise ConfigError("the current folder is no longer there", hint="cd ~") from None
     try:
-        content = _content(path)
+        content = files.read_small(path, LARGEST, "project file")
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(path) from None
     except (OSError, ValueError) as error:
@@ -83,17 +83,6 @@ def _refuse_overlong_key(source: Source) -> None:
 
     if syntax.has_overlong_key(source.text):
         raise ConfigError(f"{source.shown}: a key has more than {MOST_PARTS} parts; expected at most five")
-
-
-def _content(path: Path) -> bytes:
-    # Looked at before it is opened: opening a pipe would wait for a writer.
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it is not a file") from None
-    with path.open("rb") as stream:
-        content = stream.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise ValueError("it is larger than 1 MB, which no project file is")
-    return content
 
 
 def _decoded(path: Path, content: bytes) -> str:

@@ -14,7 +14,7 @@ from modeldeploy.bundle.manifest import LOCK, Manifest
 from modeldeploy.errors import BundleError
 from modeldeploy.events import Emit
 from modeldeploy.image import made as records
-from modeldeploy.image.assemble import Image, Part, PlatformImage, assemble
+from modeldeploy.image.assemble import Image, Part, assemble
 from modeldeploy.image.base.model import Base
 from modeldeploy.image.cache import ImageCache
 from modeldeploy.image.foundation import Foundation, Ground
@@ -139,8 +139,3 @@ def _remembered(image: Image, cache: ImageCache) -> Made | None:
 def _of(image: Image) -> records.Elsewhere:
     blobs = {part.blob.descriptor.digest: part.blob for each in image.platforms for part in each.parts}
     return lambda descriptor: blobs.get(descriptor.digest)
-
-
-def parts_of(image: PlatformImage, kind: str) -> tuple[Part, ...]:
-    """The layers of one kind."""
-    return tuple(part for part in image.parts if part.kind == kind)

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from modeldeploy.bundle.artifact import version_tag
 from modeldeploy.bundle.layers import groups_of
+from modeldeploy.bundle.progress import image_step
 from modeldeploy.errors import ConfigError
 from modeldeploy.events import Emit
 from modeldeploy.image import made as records
-from modeldeploy.image import telling
 from modeldeploy.image.archive import copy
 from modeldeploy.image.assemble import PORT, Image, Part, entrypoint, environment, labels_of
 from modeldeploy.image.base.model import Base
@@ -114,7 +114,7 @@ def build(source: Source, ground: Ground, *, emit: Emit, upgrade: bool = False) 
         _insist_on_shell(context)
         with cache.scratch() as folder:
             saved = _built(context, folder, cache, emit)
-            with telling.step(emit, "image", "taking the engine's image over"):
+            with image_step(emit, "image", "taking the engine's image over"):
                 built = take_over(saved, base, context.parts, labels_of(source.manifest, base), cache)
         image = Image(source.ref, (built,))
         listed = [[each for layer in packages.layers for each in layer.packages]]
@@ -157,7 +157,7 @@ def _built(context: Context, folder: Path, cache: ImageCache, emit: Emit) -> Pat
     name = f"{ref.name.lower()}:{version_tag(ref.version)}"
     verb = ["bud"] if engine == "buildah" else ["build"]
     options = ["--platform", str(context.base.platform), "--iidfile", str(identity), "--tag", name]
-    with telling.step(emit, "engine", f"{engine} builds {name}", engine=engine) as told:
+    with image_step(emit, "engine", f"{engine} builds {name}", engine=engine) as told:
         _run([engine, *verb, *options, "--file", str(staged / "Dockerfile"), str(staged)])
         told["message"] = f"{engine} built {name}"
     saved, number = folder / "image.tar", identity.read_text().strip()

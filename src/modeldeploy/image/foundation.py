@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from modeldeploy.config.settings import ImageSettings
@@ -65,7 +66,11 @@ def platforms(names: Sequence[str]) -> tuple[Platform, ...]:
     found = []
     for name in dict.fromkeys(names):
         if name not in PLATFORMS:
-            raise ConfigError(f"'{name}' is no platform of images; there are {', '.join(PLATFORMS)}")
+            near = get_close_matches(name, PLATFORMS, n=1)
+            raise ConfigError(
+                f"'{name}' is no platform of images; there are {', '.join(PLATFORMS)}",
+                hint=f"did you mean {near[0]}?" if near else None,
+            )
         system, _, machine = name.partition("/")
         found.append(Platform(system, machine))
     return tuple(found)

@@ -18,8 +18,9 @@ from typing import Any
 
 from modeldeploy import files
 from modeldeploy.bundle.manifest import canonical
+from modeldeploy.bundle.progress import image_step
 from modeldeploy.events import Emit
-from modeldeploy.image import gz, telling
+from modeldeploy.image import gz
 from modeldeploy.image.base.compiler import Compiler
 from modeldeploy.image.cache import ImageCache
 from modeldeploy.image.pyc import byte_code
@@ -136,7 +137,7 @@ def package_layers(
     known = _known(note, cache)
     if known:
         return PackageLayers(known)
-    with telling.step(emit, "packages", f"fetching the packages for {wanted.platform}") as told:
+    with image_step(emit, "packages", f"fetching the packages for {wanted.platform}") as told:
         with cache.scratch() as folder:
             found = _install(wanted, folder, installer)
             groups = partition(found)

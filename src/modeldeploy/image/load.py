@@ -17,9 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from modeldeploy import shell
+from modeldeploy.bundle.progress import image_step
 from modeldeploy.errors import PreflightError
 from modeldeploy.events import Emit
-from modeldeploy.image import archive, telling
+from modeldeploy.image import archive
 from modeldeploy.image.assemble import Image, PlatformImage
 from modeldeploy.oci.descriptor import Platform
 from modeldeploy.registry.base import Moved
@@ -49,7 +50,7 @@ class LoadFailed(PreflightError):
 def load(image: Image, engine: str, *, emit: Emit) -> Loaded:
     """Give an image to an engine; the one for its platform, of several. Raises `LoadFailed`."""
     name = _HOSTS[engine] + archive.reference(image)
-    with telling.step(emit, "load", f"loading {name} into {engine}", engine=engine) as told:
+    with image_step(emit, "load", f"loading {name} into {engine}", engine=engine) as told:
         chosen = _for_engine(image, platform_of(engine))
         present = _present(chosen) if engine == "docker" else frozenset()
         sent = _try_thin(image, chosen, engine, present, emit)

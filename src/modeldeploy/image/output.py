@@ -9,14 +9,39 @@ from pathlib import Path
 
 from modeldeploy import files
 from modeldeploy.bundle.artifact import version_tag
+from modeldeploy.bundle.progress import image_step
 from modeldeploy.errors import ConfigError
 from modeldeploy.events import Emit
-from modeldeploy.image import archive, telling
+from modeldeploy.image import archive
 from modeldeploy.image.assemble import Image
 from modeldeploy.oci.descriptor import Blob
 from modeldeploy.oci.layout import Layout
 from modeldeploy.registry.base import Moved
 from modeldeploy.registry.transfer import Job, Stop, transfer
+
+_PACKED = (".gz", ".tgz", ".zip", ".zst", ".xz")
+
+
+def insist_on_place(to: Path) -> None:
+    """Refuse, before anything is made, a place that is taken by something else. Raises `ConfigError`."""
+    if to.suffix == ".tar":
+        if to.is_dir():
+            raise ConfigError(f"{to} is a folder, and an archive is a file", hint="name a FILE.tar")
+        return
+    if to.suffix in _PACKED:
+        raise ConfigError(
+            f"{to.name}: an image is written as FILE.tar (its layers are compressed already) or a folder",
+            hint=f"--output {to.name.partition('.')[0]}.tar",
+        )
+    if to.exists() and not to.is_dir():
+        raise ConfigError(
+            f"{to} is a file, and an OCI layout is a folder", hint="name a FILE.tar or a folder"
+        )
+    if to.is_dir() and not (to / "oci-layout").exists() and any(to.iterdir()):
+        raise ConfigError(
+            f"{to} holds other files, and an OCI layout has a folder of its own",
+            hint=f"--output {to / 'image'}",
+        )
 
 
 def write(image: Image, to: Path, *, emit: Emit) -> None:
@@ -25,7 +50,7 @@ def write(image: Image, to: Path, *, emit: Emit) -> None:
     Raises `ConfigError` for what cannot be written.
     """
     try:
-        with telling.step(emit, "output", f"writing {to}", path=str(to)) as told:
+        with image_step(emit, "output", f"writing {to}", path=str(to)) as told:
             if to.suffix == ".tar":
                 _archive(image, to, emit)
             else:

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from modeldeploy.errors import RegistryRefused
 from modeldeploy.oci import disk
-from modeldeploy.oci.descriptor import DIGEST, Blob, Descriptor
+from modeldeploy.oci.descriptor import DIGEST, Blob, Descriptor, digest_of
 
 _CHUNK = 1 << 20
 _PAUSE = 0.05
@@ -63,7 +63,7 @@ class Blobs:
         path = self.path(descriptor.digest)
         with disk.guarded(path, "read"):
             try:
-                stream = path.open("rb")
+                stream = disk.open_regular(path)
             except FileNotFoundError:
                 raise self.missing(descriptor.digest) from None
             found = os.fstat(stream.fileno()).st_size
@@ -78,13 +78,13 @@ class Blobs:
         path = self.path(digest)
         with disk.guarded(path, "read"):
             try:
-                with path.open("rb") as stream:
+                with disk.open_regular(path) as stream:
                     content = stream.read(largest + 1)
             except FileNotFoundError:
                 raise self.missing(digest) from None
         if len(content) > largest:
             raise RegistryRefused(f"{path} has more than the {largest} bytes that are read")
-        if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+        if digest_of(content) != digest:
             raise damaged(path, "its content is not what its digest says")
         return content
 
@@ -275,7 +275,7 @@ def _other_content(descriptor: Descriptor) -> WrongContent:
 
 def _sha256(path: Path) -> str:
     state = hashlib.sha256()
-    with path.open("rb", buffering=0) as stream:
+    with disk.open_regular(path) as stream:
         while piece := stream.read(_CHUNK):
             state.update(piece)
     return f"sha256:{state.hexdigest()}"

@@ -17,6 +17,11 @@ LARGEST = 1 << 50
 """Bytes; a descriptor that claims more is refused."""
 
 
+def digest_of(content: bytes) -> str:
+    """``sha256:`` and 64 hexadecimal digits."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
 @dataclass(frozen=True, slots=True)
 class Platform:
     """An operating system and an architecture, such as ``linux/arm64``."""
@@ -46,8 +51,7 @@ class Descriptor:
         cls, content: bytes, media_type: str, *, annotations: Mapping[str, str] | None = None
     ) -> Descriptor:
         """The descriptor of these bytes."""
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        return cls(media_type, digest, len(content), dict(annotations or {}))
+        return cls(media_type, digest_of(content), len(content), dict(annotations or {}))
 
     def to_json(self) -> dict[str, object]:
         """JSON values, as the specification has them."""

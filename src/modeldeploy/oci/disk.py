@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from modeldeploy import files
 from modeldeploy.errors import RegistryRefused, RegistryUnavailable
@@ -48,6 +50,15 @@ def _told(path: Path, doing: str, error: OSError) -> RegistryRefused | RegistryU
     return RegistryRefused(f"cannot {doing} {path}: {reason}", hint=hint)
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """A file to read. A pipe or a device in its place is refused: reading it might never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
 def file_mode(root: Path) -> int:
     """The mode of files below a folder: whoever may write to the folder may write to them.
 
@@ -64,13 +75,25 @@ def make_folders(root: Path, folder: Path) -> None:
         if each != root and each.is_relative_to(root) and not each.is_dir():
             with suppress(FileExistsError):
                 each.mkdir()
-                each.chmod(mode)
+                _give_mode(each, mode)
+
+
+def _give_mode(folder: Path, mode: int) -> None:
+    """Not by its name: somebody else who may write there may have put a link in its place by now."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def open_with_mode(path: Path, mode: int) -> int:
     """A descriptor to read and write a file, made with this mode if it is not there."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(path, flags, mode)
+    if os.fstat(descriptor).st_nlink > 1:  # what else it is called may be a file of ours
+        os.close(descriptor)
+        raise OSError(errno.EMLINK, "it is a second name of another file", str(path))
     if os.fstat(descriptor).st_mode & 0o777 != mode:
         with suppress(OSError):  # somebody else's file, who gave it its mode
             os.fchmod(descriptor, mode)

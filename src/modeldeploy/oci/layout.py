@@ -72,13 +72,6 @@ class Layout:
             self._write({**value, "manifests": [*others, named.to_json()]})
         return True, before
 
-    def drop_tag(self, tag: str) -> None:
-        """Take a tag away; what it pointed to stays."""
-        with self._changing() as value:
-            others = [each for each in value["manifests"] if _name_of(each) != tag]
-            if len(others) != len(value["manifests"]):
-                self._write({**value, "manifests": others})
-
     def put_manifest(self, content: bytes, media_type: str) -> Descriptor:
         """Keep a manifest. Raises `RegistryRefused` for nonsense, and where what it names is not there."""
         try:
@@ -128,7 +121,7 @@ class Layout:
         path = self.folder / _INDEX
         with disk.guarded(path, "read"):
             try:
-                with path.open("rb") as stream:
+                with disk.open_regular(path) as stream:
                     content = stream.read(_LARGEST_INDEX + 1)
             except FileNotFoundError:
                 return {"schemaVersion": 2, "mediaType": manifests.IMAGE_INDEX, "manifests": []}
@@ -144,7 +137,8 @@ class Layout:
         """Refuse a folder of another form than the one that is read here."""
         path = self.folder / _MARKER
         with suppress(FileNotFoundError, ValueError):
-            found = read_object(path.read_bytes(), largest=4096).get("imageLayoutVersion")
+            with disk.open_regular(path) as stream:
+                found = read_object(stream.read(4097), largest=4096).get("imageLayoutVersion")
             if found == _VERSION:
                 return
         raise damaged(path, f"it does not say imageLayoutVersion {_VERSION}")

@@ -21,7 +21,6 @@ LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 EMPTY_CONFIG = "application/vnd.oci.empty.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 MANIFESTS = frozenset({IMAGE_MANIFEST, DOCKER_MANIFEST})

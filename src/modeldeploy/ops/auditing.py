@@ -11,6 +11,7 @@ from typing import Any
 from modeldeploy import identity
 from modeldeploy.audit import Recorder
 from modeldeploy.clock import SystemClock
+from modeldeploy.config.overlay import VARIABLE
 from modeldeploy.config.peek import peek_registry, project_name
 from modeldeploy.errors import ConfigError, ModelDeployError
 from modeldeploy.events import Emit
@@ -19,8 +20,11 @@ from modeldeploy.registry.base import Repository
 
 
 def current_command() -> str:
-    """What was typed."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """What was typed, with the overlay of the project file that the environment chose."""
+    typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    overlay = os.environ.get(VARIABLE)
+    told = not overlay or any(word.partition("=")[0] == "--env" for word in sys.argv)
+    return typed if told else f"{VARIABLE}={shlex.quote(str(overlay))} {typed}"
 
 
 def current_holder() -> Holder:

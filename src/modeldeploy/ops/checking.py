@@ -47,6 +47,7 @@ def doctor(root: Path | None) -> list[Finding]:
     """What this machine has and lacks, and (in a project) what stands at its targets."""
     findings = [_python(), *_guarded("home", _home), *_guarded("uv", _uv), *_guarded("envoy", _envoy)]
     findings.append(Finding("drivers", Level.OK, ", ".join(drivers())))
+    findings.append(_images())
     if root is not None:
         findings += _guarded("project", lambda: check(root))
     return findings
@@ -164,6 +165,22 @@ def _envoy() -> Iterator[Finding]:
     from modeldeploy.router import envoy
 
     yield envoy.finding()
+
+
+def _images() -> Finding:
+    """Only `mdeploy image` needs any of it, and only for the base that mdeploy makes."""
+    from modeldeploy.image.base import mirrors
+    from modeldeploy.image.load import ENGINES
+
+    try:
+        mirrors.find()
+    except ModelDeployError as error:
+        told = f"mdeploy image cannot make a base of Debian packages here: {error.message}"
+        return Finding("images", Level.WARNING, told, error.hint or "")
+    there = ", ".join(engine for engine in ENGINES if shutil.which(engine)) or "none"
+    return Finding(
+        "images", Level.OK, f"mdeploy image can make its own base here; engines to load into: {there}"
+    )
 
 
 def _guarded(name: str, look: Callable[[], object]) -> list[Finding]:

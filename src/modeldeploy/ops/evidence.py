@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from modeldeploy.audit import Entry, Recorder
+from modeldeploy.audit.timeline import steady_since
 from modeldeploy.bundle.manifest import Manifest
 from modeldeploy.clock import SystemClock
 from modeldeploy.config.settings import PolicySettings
 from modeldeploy.errors import ConfigError, ModelDeployError, PreflightError
-from modeldeploy.model import BundleRef, Finding
+from modeldeploy.model import BundleRef, Finding, Level
 from modeldeploy.ops.auditing import repository_of
-from modeldeploy.ops.timeline import steady_since
 from modeldeploy.policy import Approval, Evidence, Mark, Signature, Standing, evaluate, unmet
 from modeldeploy.rollout import journal
 from modeldeploy.targets import open_target
@@ -35,21 +35,30 @@ def insist(root: Path, target: str, bundle: BundleRef, path: Path, log: Recorder
     ``path`` is where the bundle is unpacked. Raises `PreflightError` with everything that is missing, and
     `RegistryError` where the audit log, which has to tell, cannot be read.
     """
+    found = judge(root, target, bundle, path, log)
+    missing = unmet(found)
+    if missing:
+        raise PreflightError(
+            f"the policy of {target} does not let {bundle} in: {len(missing)} of {len(found)} requirements "
+            f"{'is' if len(missing) == 1 else 'are'} not met",
+            findings=missing,
+            hint=missing[0].remedy if len(missing) == 1 else "meet them one by one: each says how",
+        )
+    return found
+
+
+def judge(root: Path, target: str, bundle: BundleRef, path: Path, log: Recorder) -> tuple[Finding, ...]:
+    """One finding for each thing that the target's policy asks of a bundle; none where it asks nothing.
+
+    Raises `RegistryError` where the audit log, which has to tell, cannot be read.
+    """
     project = _project(root, target)
     settings = project.promotion(target) if project else PolicySettings(target)
     if project is None or settings.asks_nothing:
         return ()
+    where = project.locate(("policy", target))
     found = evaluate(settings, gather(project, settings, bundle, path, log))
-    missing = unmet(found)
-    if missing:
-        where = project.locate(("policy", target))
-        raise PreflightError(
-            f"the policy of {target} does not let {bundle} in: {len(missing)} of {len(found)} requirements "
-            f"{'is' if len(missing) == 1 else 'are'} not met",
-            findings=[replace(finding, where=where) for finding in missing],
-            hint=missing[0].remedy if len(missing) == 1 else "meet them one by one: each says how",
-        )
-    return found
+    return tuple(replace(each, where=where) if each.level is Level.ERROR else each for each in found)
 
 
 def gather(
@@ -79,16 +88,32 @@ def gather(
 
 
 def approvals_in(own: Sequence[Entry], target: str) -> tuple[tuple[Approval, ...], tuple[str, ...]]:
-    """Who approves a bundle for a target, each person once; and whose approvals do not count, and why."""
+    """Who approves a bundle for a target, each person once; and whose approvals do not count, and why.
+
+    A person is the name before the ``@``: the same one on two machines, or in two containers, counts once.
+    """
     last = {
         entry.record.by: entry
         for entry in own
         if entry.record.kind == "approve" and entry.record.data.get("for") == target
     }
-    counting = [entry for entry in last.values() if not entry.record.data.get("revoked")]
-    revoked = [entry for entry in last.values() if entry.record.data.get("revoked")]
-    approvals = tuple(Approval(entry.record.by, entry.record.at, entry.n) for entry in counting)
-    return approvals, tuple(f"{entry.record.by} took it back (entry {entry.n})" for entry in revoked)
+    people: dict[str, Entry] = {}
+    discounted = []
+    for entry in last.values():
+        by = entry.record.by
+        other = people.get(_person(by))
+        if entry.record.data.get("revoked"):
+            discounted.append(f"{by} took it back (entry {entry.n})")
+        elif other:
+            discounted.append(f"{by} is the name of {other.record.by} (entry {entry.n})")
+        else:
+            people[_person(by)] = entry
+    approvals = tuple(Approval(entry.record.by, entry.record.at, entry.n) for entry in people.values())
+    return approvals, tuple(discounted)
+
+
+def _person(by: str) -> str:
+    return by.partition("@")[0].casefold()
 
 
 def unfinished_on(project: Project, target: str) -> str:

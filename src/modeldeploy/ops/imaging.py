@@ -94,6 +94,8 @@ def image(  # noqa: PLR0913  # what a command line asks for
     began = time.monotonic()
     if load is not None and load not in loading.ENGINES:
         raise ConfigError(f"'{load}' is no engine to load into; there are {', '.join(loading.ENGINES)}")
+    if output is not None:
+        writing.insist_on_place(output)
     made = make(root, ref, platforms=platforms, engine=engine, upgrade=upgrade, emit=emit)
     with BundleStore().hold(made.image.bundle.digest):
         loaded = loading.load(made.image, load, emit=emit) if load else None

@@ -20,9 +20,9 @@ from modeldeploy.config.load import Project, load
 from modeldeploy.config.peek import project_name
 from modeldeploy.errors import ModelDeployError
 from modeldeploy.events import Emit
-from modeldeploy.ops import layers, live
-from modeldeploy.ops.layers import ImageLine
-from modeldeploy.ops.live import Place
+from modeldeploy.ops import deployed, image_records
+from modeldeploy.ops.deployed import Place
+from modeldeploy.ops.image_records import ImageLine
 from modeldeploy.ops.making import find_bundle
 
 _STALE = "modeldeploy.lock does not fit the requirements; the next build resolves it, and it may change"
@@ -130,7 +130,7 @@ def why(root: Path, a: str | None = None, b: str | None = None, *, emit: Emit) -
         return compare.differences(before, _now(project))
     second = find_bundle(project, b, emit)
     found = compare.differences(before, compare.bundle(str(second.ref), second.path))
-    return replace(found, images=layers.changes(first.ref.digest, second.ref.digest))
+    return replace(found, images=image_records.changes(first.ref.digest, second.ref.digest))
 
 
 def _now(project: Project) -> compare.Content:
@@ -175,8 +175,8 @@ def inspect(root: Path, ref: str | None = None, *, emit: Emit) -> BundleDetails:
             pins.version("bentoml"),
         ),
         built=content.facts,
-        live=tuple(place for place in live.places() if place.digest == found.ref.digest),
-        images=layers.images(found.ref.digest),
+        live=tuple(place for place in deployed.places() if place.digest == found.ref.digest),
+        images=image_records.images(found.ref.digest),
         aliases=_aliases(root, found.ref.digest, emit),
     )
 
@@ -198,7 +198,7 @@ def bundles(root: Path | None = None) -> BundleList:
         name = project_name(root)
         found = [stored for stored in found if stored.ref.name == name]
     size, disk = usage.sizes(store, found)
-    places = live.places()
+    places = deployed.places()
     return BundleList(tuple(_line(stored, size, places) for stored in found), disk)
 
 
@@ -236,14 +236,14 @@ def gc(
     that cannot be asked keeps all that it may have. ``root`` is a project whose targets are asked too.
     """
     del emit  # nothing of it takes long enough to be told
-    asked = live.ask(root)
+    asked = deployed.ask(root)
     rules = Rules(keep_days, keep_versions)
-    found = usage.collect(BundleStore(), rules, lambda: live.needed(asked), dry_run=dry_run)
+    found = usage.collect(BundleStore(), rules, lambda: deployed.needed(asked), dry_run=dry_run)
     images, why_not = _images(found.staying, dry_run=dry_run)
     waste = (*found.waste, *images)
     freed = sum(one.bytes for one in waste)
     if not dry_run:
-        live.forget_old(asked)
+        deployed.forget_old(asked)
     return Collected(dry_run, waste, found.kept, freed, (*asked.unasked, *why_not))
 
 

@@ -48,6 +48,8 @@ class Approval:
     """All who approve this bundle for this target now."""
     wanted: int
     """How many the target's policy asks for."""
+    again: bool = False
+    """This person had approved it before: that counts once."""
 
 
 def promote(
@@ -111,17 +113,18 @@ def approve(
         data={"for": name, "note": note[:1000], "revoked": revoke, "build": build_facts(bundle.path)},
     )
     before, _ = approvals_in(_own(log.entries(), bundle.ref), name)
-    if revoke and record.by not in {approval.by for approval in before}:
+    again = record.by in {approval.by for approval in before}
+    if revoke and not again:
         who = ", ".join(approval.by for approval in before) or "nobody"
         raise ConfigError(
             f"{record.by} has not approved {bundle.ref} for {name}; {who} has",
-            hint="mdeploy audit shows who approved what",
+            hint="mdeploy audit    (who approved what)",
         )
     log.insist(record)
     approvals, _ = approvals_in(_own(log.entries(), bundle.ref), name)
     wanted = project.promotion(name).approvals
     people = tuple(approval.by for approval in approvals)
-    return Approval(bundle.ref, name, record.by, revoke, people, wanted)
+    return Approval(bundle.ref, name, record.by, revoke, people, wanted, again=again and not revoke)
 
 
 def _stable(project: Project, source: str, target: str) -> BundleRef:

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from modeldeploy.bundle import artifact, shipping
+from modeldeploy.bundle import artifact, fetching
 from modeldeploy.bundle.artifact import Packed
 from modeldeploy.bundle.build import Built
 from modeldeploy.bundle.store import BundleStore
 from modeldeploy.config import settings
 from modeldeploy.config.names import NAME, matches
 from modeldeploy.config.peek import peek_registry
-from modeldeploy.config.places import REGISTRY_RULE, not_a_registry
+from modeldeploy.config.places import REGISTRY_RULE, nearest_registry, not_a_registry
 from modeldeploy.errors import BundleError, ConfigError, RegistryRefused, RegistryUnavailable
 from modeldeploy.events import Emit
 from modeldeploy.registry.base import Repository
@@ -80,8 +80,10 @@ def repository_at(root: Path, name: str, url: str | None = None) -> Repository:
         return open_registry(own).repository(name)
     reason = not_a_registry(url)
     if reason:
-        raise ConfigError(f"the registry '{_shown(url)}' {reason}", hint=f"give {REGISTRY_RULE}")
+        raise ConfigError(f"registry '{_shown(url)}': {reason}", hint=_instead_of(url))
     other = settings.registry({"url": url}, Path.cwd())
+    if other.is_folder and not url.startswith((".", "/")) and not Path(url).is_dir():
+        raise ConfigError(f"there is no folder '{url}' here", hint=f"for a new one, write ./{url}")
     if not other.is_folder and _host(other.url) == _host(own.url):
         other = replace(own, url=other.url)
     return open_registry(other).repository(name)
@@ -120,7 +122,7 @@ def obtain(root: Path, project: str, text: str, *, emit: Emit) -> Built:
 
 def pull_into_store(repository: Repository, ref: Reference, *, emit: Emit) -> Built:
     """Fetch a bundle that is in a repository. Raises `BundleError`."""
-    stored, new = shipping.fetch(insist(repository, ref), repository, BundleStore(), emit=emit)
+    stored, new = fetching.fetch(insist(repository, ref), repository, BundleStore(), emit=emit)
     return Built(stored.ref, stored.path, unchanged=not new)
 
 
@@ -137,7 +139,7 @@ def _from_registry(root: Path, ref: Reference, missing: BundleError, emit: Emit)
         raise BundleError(
             f"{missing.message}; nor is it in {repository.where}", hint=missing.hint, details=missing.details
         ) from missing
-    stored, new = shipping.fetch(packed, repository, BundleStore(), emit=emit)
+    stored, new = fetching.fetch(packed, repository, BundleStore(), emit=emit)
     return Built(stored.ref, stored.path, unchanged=not new)
 
 
@@ -150,9 +152,9 @@ def _tag_of(repository: Repository, ref: Reference) -> str | None:
     start = f"sha256-{digits}"
     found = [tag for tag in repository.tags() if tag.startswith(start) and tag.endswith(".bundle")]
     if len(digits) < _DIGITS or len(found) > 1:
+        told = f"could be {len(found)} bundles in {repository.where}" if len(found) > 1 else "is too short"
         raise BundleError(
-            f"{ref} could be {len(found)} bundles in {repository.where}",
-            hint=f"give {_DIGITS} digits or more, enough to tell them apart",
+            f"{ref} {told}", hint=f"give {_DIGITS} digits or more, enough to tell bundles apart"
         )
     return found[0] if found else None
 
@@ -180,7 +182,9 @@ def _fail(repository: Repository, ref: Reference) -> Packed:
         near = get_close_matches(ref.alias, names, n=1)
         raise BundleError(
             f"there is no alias @{ref.alias} in {repository.where}{_also(near, '@')}",
-            hint=f"mdeploy alias @{ref.alias} {versions[-1] if versions else 'VERSION'}",
+            hint="mdeploy alias"
+            if near
+            else f"mdeploy alias @{ref.alias} {versions[-1] if versions else 'VERSION'}",
         )
     near = get_close_matches(ref.version, versions, n=1) if ref.version else []
     there = f"; there are {', '.join(versions[-_SHOWN:])}" if versions else ", which has no bundle yet"
@@ -212,9 +216,14 @@ def _also(near: Sequence[str], before: str = "") -> str:
     return f"; did you mean {before}{near[0]}?" if near else ""
 
 
+def _instead_of(url: str) -> str:
+    near = nearest_registry(url)
+    return f"did you mean {near}?" if near and near != url else f"give {REGISTRY_RULE}"
+
+
 def _shown(url: str) -> str:
-    """An address without the password that may be in it."""
-    return re.sub(r"://[^/\s]*@", "://***@", url)[:200]
+    """An address without the password or token that may be in it."""
+    return re.sub(r"[^/\s]*@", "***@", re.split("[?#]", url)[0])[:200]
 
 
 def _host(url: str) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 from modeldeploy.audit import Recorder, Telling
 from modeldeploy.clock import SystemClock
 from modeldeploy.config.peek import peek
-from modeldeploy.errors import ConfigError, ModelDeployError, PreflightError, TargetUnavailable
+from modeldeploy.errors import ConfigError, ModelDeployError, PreflightError, RegistryError, TargetUnavailable
 from modeldeploy.events import Emit, Event
-from modeldeploy.model import BundleRef, Holder, Level, Policy, RevisionId, RevisionSpec, Sealed
+from modeldeploy.model import BundleRef, Finding, Holder, Level, Policy, RevisionId, RevisionSpec, Sealed
 from modeldeploy.ops.auditing import build_facts, current_holder, recorder, told_bundle
 from modeldeploy.rollout import journal
 from modeldeploy.rollout.acts import Call, Verification, VerifyBundle
@@ -56,6 +56,8 @@ class PlanView:
     """The stable bundle, e.g. ``digits:1.0.0``; None where nothing is deployed."""
     wanted: str
     revision: RevisionId
+    findings: tuple[Finding, ...] = ()
+    """What the target's policy misses now, as warnings: `deploy` refuses to begin with any of them."""
 
 
 def deploy(
@@ -81,7 +83,8 @@ def plan(root: Path, target: str | None, *, ref: str | None = None, emit: Emit) 
     """The steps that `deploy` would take now. Builds the bundle if need be, touches no target."""
     project = _load(root)
     run = Run.on(root, target, "deploy", emit)
-    spec = revision_spec(project, run.target, _bundle(project, ref, emit))
+    bundle = _bundle(project, ref, emit)
+    spec = revision_spec(project, run.target, bundle)
     observed = run.place.observe()
     policy = project.policy(run.target)
     planned = plan_rollout(spec.id, spec.bundle, policy, observed, run.place.capabilities)
@@ -92,7 +95,21 @@ def plan(root: Path, target: str | None, *, ref: str | None = None, emit: Emit) 
         current=str(stable.bundle) if stable else None,
         wanted=str(spec.bundle),
         revision=spec.id,
+        findings=_against(run, bundle) if planned.steps else (),
     )
+
+
+def _against(run: Run, bundle: Built) -> tuple[Finding, ...]:
+    """What the target's policy has against a bundle now, as warnings. Planning does not fail over it."""
+    from modeldeploy.ops.evidence import judge
+    from modeldeploy.policy import unmet
+
+    try:
+        found = unmet(judge(run.root, run.target, bundle.ref, bundle.path, run.recorder))
+    except RegistryError as error:
+        told = f"whether its policy lets {bundle.ref} in cannot be told: {error.message}"
+        return (Finding(f"{run.target}: policy", Level.WARNING, told, error.hint or ""),)
+    return tuple(replace(finding, level=Level.WARNING) for finding in found)
 
 
 def rollback(
@@ -130,7 +147,7 @@ def resume(
     run.about(bundle, entry.candidate, path)
     if entry.towards == journal.PROMOTED and run.place.observe().traffic.stable != entry.candidate:
         run.insist_on_policy(bundle, path)
-    from modeldeploy.ops.live import in_use
+    from modeldeploy.ops.deployed import in_use
 
     with in_use(root, run.target, bundle), run.told():
         return run.engine(Policy()).resume(_spec_again(run, bundle, path), run.verifier(path))
@@ -273,7 +290,7 @@ class Run:
 
     def roll_out(self, project: Project, bundle: Built, strategy: str | None = None) -> Outcome:
         """Make a bundle the stable one, if the target's policy lets it in."""
-        from modeldeploy.ops.live import in_use
+        from modeldeploy.ops.deployed import in_use
 
         policy = project.policy(self.target)
         policy = replace(policy, strategy=strategy) if strategy else policy

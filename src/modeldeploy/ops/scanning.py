@@ -49,6 +49,8 @@ class ScanReport:
     """All that are known; those that the project ignores say why."""
     files: tuple[Examined, ...]
     """Files that could run code when they are loaded."""
+    outdated: str
+    """A sentence where what is known about vulnerabilities is old; a policy does not count the scan then."""
     findings: tuple[Finding, ...]
     """The same as findings, each with its remedy, the worst first."""
     seconds: float
@@ -72,10 +74,19 @@ def scan(root: Path, ref: str | None = None, *, database: Path | None = None, em
         findings = tuple(sorted(_findings(seen, settings, locked, looked, found), key=_worst_first))
         told["findings"] = sum(finding.level is not Level.OK for finding in findings)
     passed = all(finding.level is not Level.ERROR for finding in findings)
-    source = looked.source if looked else ""
+    source, outdated = (looked.source, looked.outdated) if looked else ("", "")
     seconds = round(time.monotonic() - began, 3)
     report = ScanReport(
-        str(bundle.ref), bundle.ref.digest, passed, source, len(locked), found, seen, findings, seconds
+        str(bundle.ref),
+        bundle.ref.digest,
+        passed,
+        source,
+        len(locked),
+        found,
+        seen,
+        outdated,
+        findings,
+        seconds,
     )
     _write_down(root, bundle, report, emit)
     return report
@@ -104,14 +115,19 @@ def _look(bundle: Path, locked: tuple[Package, ...], database: Path | None) -> L
     known = advisories.read(database, frozenset(package.name for package in locked))
     found = tuple(matching.matches(known, locked))
     day = f"{known.newest:%Y-%m-%d}" if known.newest else "an unknown day"
-    source = f"{database.name}, {known.count:,} advisories up to {day}"
+    source = (
+        f"{database.name}, {known.count:,} {'advisory' if known.count == 1 else 'advisories'} up to {day}"
+    )
     count = sum(bool(package.version) for package in locked)
-    return Looked(source, count, found, tuple(_notes(known, locked)))
+    return Looked(source, count, found, tuple(_notes(known, locked)), _outdated(known))
+
+
+def _outdated(known: advisories.Database) -> str:
+    age = (datetime.now(UTC) - known.newest).days if known.newest else 0
+    return f"the database is {age} days old: what was found since then is not in it" if age > OLD else ""
 
 
 def _notes(known: advisories.Database, locked: tuple[Package, ...]) -> Iterator[str]:
-    if known.newest and (age := (datetime.now(UTC) - known.newest).days) > OLD:
-        yield f"the database is {age} days old: what was found since then is not in it"
     if known.unreadable:
         yield f"{known.unreadable:,} files of the database are no advisories and were left out"
     for package in locked:
@@ -141,7 +157,7 @@ def _findings(
         return
     for each in found:
         yield _of_package(each)
-    for note in looked.notes:
+    for note in filter(None, (looked.outdated, *looked.notes)):
         yield Finding("database", Level.WARNING, note, "get the newest database, then scan again")
     known = {name for each in found for name in each.names}
     for name in sorted(set(settings.ignore) - known):
@@ -166,7 +182,8 @@ def _of_file(examined: Examined, trust: Mapping[str, str]) -> Finding:
 
 def _of_package(each: Vulnerability) -> Finding:
     also = f" ({', '.join(each.aliases[:3])})" if each.aliases else ""
-    told = f"{each.package} {each.version}: {each.id}{also}, {each.severity}"
+    rank = "severity unknown" if each.severity == "unknown" else each.severity
+    told = f"{each.package} {each.version}: {each.id}{also}, {rank}"
     told += f": {each.summary}" if each.summary else ""
     if each.ignored:
         return Finding("packages", Level.OK, f"{told}; ignored: {each.ignored}")
@@ -187,8 +204,10 @@ def _write_down(root: Path, bundle: Built, report: ScanReport, emit: Emit) -> No
         for finding in report.findings
         if finding.level is Level.ERROR
     ]
+    if report.outdated:
+        checks.append({"check": "database", "passed": False, "message": report.outdated})
     data = {
-        "passed": report.passed,
+        "passed": report.passed and not report.outdated,
         "source": report.source,
         "packages": report.packages,
         "vulnerabilities": [each.id for each in report.vulnerabilities if not each.ignored][:100],

@@ -94,7 +94,11 @@ def sign(
     _refuse_stranger(packed, repository)
     hand = _hand(project, key, password)
     manifests, fingerprint, stated = [], "", []
-    for what, tag, descriptor in _to_sign(repository, packed):
+    to_sign = tuple(_to_sign(repository, packed))
+    for what, _tag, descriptor in to_sign:
+        if what == "image":
+            _refuse_foreign_image(project, repository, packed.ref, descriptor)
+    for what, tag, descriptor in to_sign:
         signature = hand.put(repository, descriptor, packed.ref)
         fingerprint = signature.fingerprint
         manifests.append(SignedManifest(what, tag, descriptor.digest, signature.new))
@@ -146,6 +150,32 @@ def _refuse_stranger(packed: artifact.Packed, repository: Repository) -> None:
             hint="find out which one is right: mdeploy verify",
             details={"here": own, "there": packed.ref.digest},
         )
+
+
+def _refuse_foreign_image(
+    project: Project, repository: Repository, bundle: BundleRef, image: Descriptor
+) -> None:
+    """An image that was made here is signed, and one that somebody signed whose word counts; no other.
+
+    Its tag alone says nothing: whoever may write to the registry may have put it there.
+    """
+    from modeldeploy.image.made import images_of
+    from modeldeploy.signing import keys
+
+    if any(made.image.digest == image.digest for made in images_of(bundle.digest)):
+        return
+    trusted = project.signing()
+    if trusted.public_keys or trusted.identities:
+        known = keys.public_keys(trusted.public_keys)
+        claims = {"version": bundle.version, "bundle": bundle.digest}
+        if verifying.verified(repository, image, known, claims=claims, identities=trusted.identities):
+            return
+    raise BundleError(
+        f"the image of {bundle} in {repository.where} ({image.digest[:19]}) was not made on this machine, "
+        "and nobody whose signature counts has signed it: nothing was signed",
+        hint=f"make it here, where it becomes the same image: mdeploy image {bundle}; then sign again",
+        details={"image": image.digest},
+    )
 
 
 def _attest(repository: Repository, bundle: BundleRef, image: Descriptor, signer: Signer) -> list[str]:

@@ -8,15 +8,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from modeldeploy.audit import Broken, Entry, Intact
+from modeldeploy.audit import Broken, Entry, Intact, times
+from modeldeploy.audit.timeline import ROLLOUTS, Period, bundles_of, live_at
 from modeldeploy.clock import SystemClock
 from modeldeploy.config.peek import peek, target_names
 from modeldeploy.errors import ConfigError, ModelDeployError
 from modeldeploy.events import Emit
 from modeldeploy.model import BundleRef, RevisionStatus
-from modeldeploy.ops import times
 from modeldeploy.ops.auditing import recorder
-from modeldeploy.ops.timeline import ROLLOUTS, Period, bundles_of, live_at
 from modeldeploy.targets import open_target
 
 
@@ -126,9 +125,16 @@ def audit_verify(root: Path, *, emit: Emit = lambda _: None) -> AuditVerified:
     return AuditVerified(log.where, False, found.line - 1, "", found, found.message)
 
 
+_AHEAD = 300.0
+"""Seconds that another machine's clock may be ahead."""
+
+
 def at(root: Path, time: str, target: str | None = None, *, emit: Emit = lambda _: None) -> LiveThen:
     """What was live at that time: every revision with its share, since when, until when, by whom."""
-    when = times.parse(time, SystemClock().now())
+    now = SystemClock().now()
+    when = times.parse(time, now)
+    if when > now + _AHEAD:
+        raise ConfigError(f"{times.show(when)} is yet to come", hint="mdeploy at now")
     if target is not None:
         target = peek(root, target).target
     periods = live_at(recorder(root, emit).entries(), when, target)
@@ -229,7 +235,7 @@ def _summary(entry: Entry) -> str:
         return f"{'taken back' if data.get('revoked') else 'approved'} for {data.get('for')}{note}"
     if kind in ("test", "scan"):
         return f"{'passed' if data.get('passed') else 'failed'}{_why(data)}"
-    return str(data.get("told") or data.get("alias") or "")
+    return str(data.get("told") or (f"@{data['alias']}" if data.get("alias") else ""))
 
 
 def _why(data: Mapping[str, Any]) -> str:

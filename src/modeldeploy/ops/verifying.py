@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from modeldeploy.bundle import artifact, layers
 from modeldeploy.bundle.artifact import Packed
-from modeldeploy.bundle.manifest import MANIFEST, digest_of
+from modeldeploy.bundle.manifest import MANIFEST
 from modeldeploy.bundle.store import BundleStore, Stored
 from modeldeploy.config.load import Project, load
 from modeldeploy.errors import BundleError, RegistryError, RegistryRefused
@@ -17,12 +17,13 @@ from modeldeploy.model import BundleRef, Finding, Level
 from modeldeploy.oci import manifest as oci
 from modeldeploy.oci import unpack
 from modeldeploy.oci.checked import Checked
-from modeldeploy.oci.descriptor import Descriptor
+from modeldeploy.oci.descriptor import Descriptor, digest_of
 from modeldeploy.oci.unpack import Wanted
 from modeldeploy.ops import references
 from modeldeploy.ops.references import Reference
 from modeldeploy.registry.base import Moved, Repository
 from modeldeploy.registry.transfer import Job, Stop, transfer
+from modeldeploy.sizes import size
 
 
 def verify(root: Path, ref: str | None = None, *, emit: Emit) -> tuple[Finding, ...]:
@@ -50,7 +51,7 @@ def verify(root: Path, ref: str | None = None, *, emit: Emit) -> tuple[Finding, 
     found = [*_of_store(local), *_of_tags(repository, packed), _of_registry(repository, packed, emit)]
     image = repository.tag(artifact.version_tag(packed.ref.version))
     if image is not None:
-        found.append(_of_image(repository, image, packed.ref, emit))
+        found.append(_of_image(repository, image, packed, emit))
     return (*found, *_of_signatures(project, repository, packed, image))
 
 
@@ -77,8 +78,8 @@ def _of_store(stored: Stored | None) -> Iterator[Finding]:
     except BundleError as error:
         yield Finding("store", Level.ERROR, error.message, error.hint or "")
         return
-    size = sum(file.size for file in manifest.files)
-    told = f"{len(manifest.files)} files, {size} bytes on this machine are what {stored.ref.digest[:19]} says"
+    held = size(sum(file.size for file in manifest.files))
+    told = f"{len(manifest.files)} files, {held} on this machine are what {stored.ref.digest[:19]} says"
     yield Finding("store", Level.OK, told)
 
 
@@ -114,28 +115,32 @@ def _of_registry(repository: Repository, packed: Packed, emit: Emit) -> Finding:
     remedy = f"push it again from a machine that has it: mdeploy push {packed.ref}"
     if fault:
         return Finding("registry", Level.ERROR, f"{where}: {fault}", remedy)
-    if missing:
-        told = f"{where}: {missing[0]} is in none of its layers"
+    twice = next((path for path in wanted if seen.count(path) > 1), None) if len(seen) > len(wanted) else None
+    if missing or twice:
+        told = f"{where}: {twice or missing[0]} is in {'two' if twice else 'none'} of its layers"
         return Finding("registry", Level.ERROR, told, remedy)
-    size = sum(layer.size for layer in packed.manifest.layers)
-    told = f"{len(packed.manifest.layers)} layers, {size} bytes in {repository.where} are what they should be"
+    held = size(sum(layer.size for layer in packed.manifest.layers))
+    told = f"{len(packed.manifest.layers)} layers, {held} in {repository.where} are what they should be"
     return Finding("registry", Level.OK, told)
 
 
-def _of_image(repository: Repository, image: Descriptor, ref: BundleRef, emit: Emit) -> Finding:
+def _of_image(repository: Repository, image: Descriptor, packed: Packed, emit: Emit) -> Finding:
+    """Every piece is what its digest says, and the bundle's own layers are in it. Signatures tell by whom."""
+    ref, own = packed.ref, {layer.digest for layer in packed.manifest.layers}
     where = f"the image of {ref} in {repository.where}"
     try:
         manifests = list(_manifests(repository, image))
+        if not manifests or any(own - {layer.digest for layer in each.layers} for each in manifests):
+            told = f"{where} does not hold that bundle: somebody has put another one there"
+            return Finding("image", Level.ERROR, told, "mdeploy audit")
         content = {each.digest: each for manifest in manifests for each in manifest.content()}
         fault = _fault(repository, tuple(content.values()), _drain, emit)
     except (RegistryError, ValueError) as error:
         fault = str(error)
     if fault:
         return Finding("image", Level.ERROR, f"{where}: {fault}", f"mdeploy push {ref} --image")
-    size = sum(each.size for each in content.values())
-    return Finding(
-        "image", Level.OK, f"{len(content)} pieces, {size} bytes of {where} are what they should be"
-    )
+    held = size(sum(each.size for each in content.values()))
+    return Finding("image", Level.OK, f"{len(content)} pieces, {held} of {where} are what their digests say")
 
 
 def _manifests(repository: Repository, image: Descriptor) -> Iterator[oci.Manifest]:

@@ -67,7 +67,7 @@ class FolderRepository:
         path = self.layout.blobs.path(digest)
         with disk.guarded(path, "read"):
             try:
-                with path.open("rb") as stream:
+                with disk.open_regular(path) as stream:
                     return stream.read(largest)
             except FileNotFoundError:
                 raise self.layout.blobs.missing(digest) from None

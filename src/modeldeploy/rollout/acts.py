@@ -391,7 +391,7 @@ def _number(value: float | None, unit: str) -> str:
         case "share":
             return f"{100 * value:.3g} %"
         case "s":
-            return f"{1000 * value:.3g} ms"
+            return f"{1000 * value:.3g} ms" if value < 0.9995 else f"{value:.3g} s"
         case "x":
             return f"{value:.3g} times"
     return f"{value:g}"

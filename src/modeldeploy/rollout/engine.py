@@ -95,7 +95,7 @@ class Engine:
             if entry and to is None and not entry.begun:
                 self._journal(entry).end("abandoned")  # it died before it touched anything: that is undone
                 return self._outcome("rolled-back", observed.traffic.stable)
-            goal = choose_return(observed, to)
+            goal = choose_return(observed, to, entry.candidate if entry else None)
             if entry:
                 self._journal(entry).end(entry.towards if entry.begun else "abandoned")
             plan = plan_return(goal, drop=None, observed=observed)

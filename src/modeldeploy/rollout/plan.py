@@ -63,16 +63,17 @@ def plan_return(to: RevisionId | None, *, drop: RevisionId | None, observed: Obs
     return Plan(tuple(steps), None, to)
 
 
-def choose_return(observed: Observed, wanted: str | None) -> RevisionId:
+def choose_return(observed: Observed, wanted: str | None, candidate: RevisionId | None = None) -> RevisionId:
     """The parked revision that a rollback goes to: the newest one, or the one that ``wanted`` names.
 
-    ``wanted`` is a revision id, a version or a bundle reference. Raises `ConfigError` where it is
-    not on the target, `TargetRefused` where nothing is parked.
+    ``wanted`` is a revision id, a version or a bundle reference. ``candidate`` is on its way: gates and
+    policy are what lets it in, and no rollback is. Raises `ConfigError` where ``wanted`` is not on the
+    target, `TargetRefused` where nothing is parked.
     """
     parked = newest_first(
         known
         for known in observed.revisions
-        if known.id != observed.traffic.stable and known.state is not RevisionState.DELETING
+        if known.id not in (observed.traffic.stable, candidate) and known.state is not RevisionState.DELETING
     )
     if wanted is None:
         return _former(parked, observed)

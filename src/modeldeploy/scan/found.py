@@ -48,3 +48,5 @@ class Looked:
     vulnerabilities: tuple[Vulnerability, ...]
     notes: tuple[str, ...] = ()
     """What could not be looked at, a sentence each."""
+    outdated: str = ""
+    """A sentence where what is known there is old: then a policy does not take the scan for one."""

@@ -6,7 +6,6 @@ write to the repository may add to them or replace them: nothing in here is beli
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import random
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from modeldeploy.errors import RegistryRefused, RegistryUnavailable
-from modeldeploy.oci.descriptor import Blob, Descriptor
+from modeldeploy.oci.descriptor import Blob, Descriptor, digest_of
 from modeldeploy.oci.manifest import IMAGE_CONFIG, IMAGE_MANIFEST, LARGEST, MANIFESTS, Manifest
 from modeldeploy.registry.base import Repository, TagMoved
 
@@ -133,7 +132,7 @@ def _content(repository: Repository, layer: Descriptor) -> bytes | None:
             content = _whole(stream.read, layer.size)
     except RegistryRefused:
         return None
-    return content if f"sha256:{hashlib.sha256(content).hexdigest()}" == layer.digest else None
+    return content if digest_of(content) == layer.digest else None
 
 
 def _whole(read: Callable[[int], bytes], size: int) -> bytes:

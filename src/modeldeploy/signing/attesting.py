@@ -27,8 +27,6 @@ IN_TOTO = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v0.1"
 """The version that cosign writes, and that all readers know."""
 _STATEMENTS = (STATEMENT, "https://in-toto.io/Statement/v1")
-CYCLONEDX = "https://cyclonedx.org/bom"
-SLSA = "https://slsa.dev/provenance/v1"
 _PREDICATE_TYPE = "predicateType"
 _EMPTY_SIGNATURE = {"dev.cosignproject.cosign/signature": ""}
 LARGEST = 32 << 20

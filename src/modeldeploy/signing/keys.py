@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modeldeploy.errors import ConfigError
+from modeldeploy.oci.descriptor import digest_of
 from modeldeploy.signing import keyfile
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class PublicKey:
         _insist_on_kind(key, name)
         der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        return cls(name, f"sha256:{hashlib.sha256(der).hexdigest()}", pem, key)
+        return cls(name, digest_of(der), pem, key)
 
     def verifies(self, signature: bytes, content: bytes) -> bool:
         """True if the private key of this pair has signed exactly this content."""

@@ -13,10 +13,11 @@ import pytest
 
 from faulty_proxy import proxy
 from modeldeploy.errors import ConfigError, RegistryError, RegistryRefused, RegistryUnavailable
-from modeldeploy.registry.base import TagMoved
+from modeldeploy.registry.base import Repository, TagMoved
 from modeldeploy.registry.s3 import S3Registry, copying, upload
 from modeldeploy.testing import racing
 from modeldeploy.testing.content import Content, Counter, cut_at, read
+from registry_faults import Fault, faulty
 from s3_place import Place, log_in, new_place, serving
 
 BIG = Content(2 * upload.PART + 1)
@@ -273,3 +274,52 @@ def abort_all(place: Place) -> None:
     found = place.client.list_multipart_uploads(Bucket=place.bucket)
     for entry in found.get("Uploads", ()):
         place.client.abort_multipart_upload(Bucket=place.bucket, Key=entry["Key"], UploadId=entry["UploadId"])
+
+
+def do(act: str, repository: Repository) -> object:
+    """One of the things that are asked of a repository."""
+    acts: dict[str, Callable[[], object]] = {
+        "tags": repository.tags,
+        "tag": lambda: repository.tag("prod"),
+        "has_blob": lambda: repository.has_blob(BIG.digest()),
+        "push_blob": lambda: repository.push_blob(BIG.blob(), moved=Counter()),
+        "read": lambda: read(repository, BIG.descriptor()),
+        "manifest": lambda: repository.manifest(BIG.digest()),
+        "put_manifest": lambda: repository.put_manifest(b"{}", "application/json"),
+    }
+    return acts[act]()
+
+
+@pytest.mark.parametrize("act", ["tags", "tag", "has_blob", "push_blob", "read", "manifest", "put_manifest"])
+def test_a_login_portal_is_no_bucket(place: Place, act: str) -> None:
+    page = Fault(status=200, headers={"Content-Type": "text/html"}, body=b"<!DOCTYPE html><p>Sign in")
+    with faulty(place.endpoint.rpartition("/")[2], lambda *_: page) as before:
+        # The library takes a list that it cannot read for an error of the server's.
+        with pytest.raises(RegistryUnavailable if act == "tags" else RegistryRefused) as refused:
+            do(act, place.open(before.url(""))().repository("digits"))
+        assert f"s3://{place.bucket}" in refused.value.message
+
+
+@pytest.mark.parametrize("act", ["tags", "tag", "manifest"])
+def test_an_answer_without_end_is_not_read_to_its_end(place: Place, act: str) -> None:
+    headers = {"Content-Length": str(1 << 40), "ETag": '"1"'}
+    endless = Fault(status=200, headers=headers, endless=True)
+    with faulty(place.endpoint.rpartition("/")[2], lambda *_: endless) as before:
+        with pytest.raises(RegistryRefused, match="more than"):
+            do(act, place.open(before.url(""))().repository("digits"))
+        assert before.received < 64 << 20
+
+
+def test_a_list_that_breaks_off_is_asked_for_again(place: Place) -> None:
+    """The library does not: what broke is an answer that had begun."""
+    repository = place.open()().repository("digits")
+    repository.set_tag("prod", racing.link(repository), was=None)
+    met: list[str] = []
+
+    def plan(method: str, path: str, length: int) -> Fault:
+        met.append(path)
+        return Fault(cut_answer=40) if len(met) <= 2 else Fault()
+
+    with faulty(place.endpoint.rpartition("/")[2], plan) as before:
+        assert list(place.open(before.url(""))().repository("digits").tags()) == ["prod"]
+    assert len(met) == 3

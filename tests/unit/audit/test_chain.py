@@ -8,19 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeldeploy.audit.chain import (
-    Broken,
-    Entry,
-    Head,
-    Intact,
-    Record,
-    chain,
-    digest_of,
-    genesis,
-    lines_of,
-    verify,
-)
+from modeldeploy.audit.chain import Broken, Entry, Head, Intact, Record, chain, genesis, lines_of, verify
 from modeldeploy.model import BundleRef
+from modeldeploy.oci.descriptor import digest_of
 
 BUNDLE = BundleRef("digits", "1.0.0", "sha256:" + "a" * 64)
 

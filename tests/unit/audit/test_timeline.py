@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from audit_records import BUNDLE, record
 from modeldeploy.audit.chain import Entry, Head, chain, genesis
+from modeldeploy.audit.timeline import live_at, steady_since
 from modeldeploy.model import BundleRef
-from modeldeploy.ops.timeline import live_at, steady_since
 
 NEW = BundleRef("digits", "1.1.0", "sha256:" + "b" * 64)
 OLD_ID, NEW_ID = "1.0.0-0a0a0a0a", "1.1.0-0b0b0b0b"

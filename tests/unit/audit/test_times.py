@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from modeldeploy.audit.times import parse, show
 from modeldeploy.errors import ConfigError
-from modeldeploy.ops.times import parse, show
 
 NOW = 1_800_000_000.0
 

@@ -21,7 +21,7 @@ from modeldeploy.bundle.store import BundleStore, remove
 from modeldeploy.config.peek import Address
 from modeldeploy.errors import BundleError, TargetUnavailable
 from modeldeploy.model import BundleRef, Observed, RevisionId, RevisionSpec, RevisionState, RevisionStatus
-from modeldeploy.ops import inventory, live
+from modeldeploy.ops import deployed, inventory
 from modeldeploy.ops.inventory import Collected
 from modeldeploy.store import FolderStore
 from modeldeploy.targets.process import records
@@ -170,15 +170,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     """A project whose target is on another machine."""
     place = Elsewhere(None, journals=tmp_path / "journals")
     address = Address("digits", "prod", "far", {"password": "hunter2"})
-    monkeypatch.setattr(live, "peek", lambda *_: address)
-    monkeypatch.setattr(live, "open_target", lambda *_: place)
+    monkeypatch.setattr(deployed, "peek", lambda *_: address)
+    monkeypatch.setattr(deployed, "open_target", lambda *_: place)
 
-    def set_up(
-        has: Path | None = None, *, answers: bool = True, deployed: tuple[Path, ...] = ()
-    ) -> Elsewhere:
+    def set_up(has: Path | None = None, *, answers: bool = True, given: tuple[Path, ...] = ()) -> Elsewhere:
         place.has, place.answers = has, answers
-        for path in deployed:
-            live.remember(tmp_path, address, digest_of(path))
+        for path in given:
+            deployed.remember(tmp_path, address, digest_of(path))
         return place
 
     return set_up
@@ -196,7 +194,7 @@ def forget_the_last_hour(home: Path) -> Path:
 
 def test_a_target_elsewhere_is_asked_what_it_has(elsewhere: Callable[..., Elsewhere], home: Path) -> None:
     runs, former = old("1.0.1"), old("1.0.0")
-    elsewhere(runs, deployed=(runs, former))
+    elsewhere(runs, given=(runs, former))
     record = forget_the_last_hour(home)
     told = gc(dry_run=True)
     assert [one.name for one in told.waste] == ["digits:1.0.0"]
@@ -211,7 +209,7 @@ def test_a_target_that_cannot_be_asked_keeps_all_that_it_was_given(
     elsewhere: Callable[..., Elsewhere], home: Path
 ) -> None:
     runs, former = old("1.0.1"), old("1.0.0")
-    elsewhere(runs, answers=False, deployed=(runs, former))
+    elsewhere(runs, answers=False, given=(runs, former))
     record = forget_the_last_hour(home)
     told = gc()
     assert runs.exists() and former.exists()
@@ -227,7 +225,7 @@ def test_what_has_just_been_deployed_stays_though_its_target_does_not_tell_of_it
     elsewhere: Callable[..., Elsewhere],
 ) -> None:
     path = old("1.0.0")
-    elsewhere(None, deployed=(path,))
+    elsewhere(None, given=(path,))
     assert "was just deployed to prod" in gc().kept[0].why
     assert path.exists()
 
@@ -236,9 +234,9 @@ def test_another_place_under_the_same_name_is_not_asked_in_its_stead(
     elsewhere: Callable[..., Elsewhere], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = old("1.0.0")
-    elsewhere(None, deployed=(path,))
+    elsewhere(None, given=(path,))
     forget_the_last_hour(home)
-    monkeypatch.setattr(live, "peek", lambda *_: Address("digits", "prod", "far", {"password": "other"}))
+    monkeypatch.setattr(deployed, "peek", lambda *_: Address("digits", "prod", "far", {"password": "other"}))
     assert "names another place" in gc().unasked[0]
     assert path.exists()
 

@@ -14,7 +14,7 @@ from modeldeploy.bundle.store import BundleStore
 from modeldeploy.cli.jsonlines import plain
 from modeldeploy.errors import BundleError
 from modeldeploy.model import BundleRef, RevisionId, RevisionSpec, Traffic
-from modeldeploy.ops import layers
+from modeldeploy.ops import image_records
 from modeldeploy.targets.process import records
 from modeldeploy.targets.process.layout import Layout
 from modeldeploy.targets.process.records import Desired, Listen, Stored
@@ -154,10 +154,10 @@ def test_images_are_told_and_compared_layer_by_layer() -> None:
     record("sha256:a", "x", old)
     record("sha256:b", "y", new)
     (files.home() / "images" / "made" / "b" / "torn.json").write_text("{")
-    (line,) = layers.images("sha256:a")
+    (line,) = image_records.images("sha256:a")
     assert (line.digest, line.engine, line.platforms, line.size) == ("sha256:x", "none", ("linux/arm64",), 30)
-    assert layers.images("sha256:c") == ()
-    found = {one.name: one for one in layers.changes("sha256:a", "sha256:b")}
+    assert image_records.images("sha256:c") == ()
+    found = {one.name: one for one in image_records.changes("sha256:a", "sha256:b")}
     assert {name: (one.before, one.after) for name, one in found.items()} == {
         "debian": ("debian b1", "debian b9"),
         "numpy": ("numpy 2.1 b2", "numpy 2.2 b4"),
@@ -165,4 +165,4 @@ def test_images_are_told_and_compared_layer_by_layer() -> None:
         "m": (None, "m b5"),
     }
     assert [name for name, one in found.items() if one.compression_only] == ["debian"]
-    assert layers.changes("sha256:a", "sha256:c") == ()
+    assert image_records.changes("sha256:a", "sha256:c") == ()

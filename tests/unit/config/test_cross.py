@@ -81,6 +81,7 @@ def test_a_licence_is_written_as_spdx_does(refused: Refused, licence: str, told:
         ("http://example.com/x", "http:// sends passwords and models in the clear"),
         ("localhost:5000/team", "did you mean 'http://localhost:5000/team'?"),
         ("docker://registry.example.com/team", "did you mean 'https://registry.example.com/team'?"),
+        ("registry.example.com/team", "a host or a folder; write https://registry.example.com/team or"),
         ("ftp://x/y", "'ftp:' is not known"),
         ("https://", "not the address of a registry"),
         ("https://x/Y", "not the address of a registry"),

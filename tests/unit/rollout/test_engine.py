@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from modeldeploy.errors import (
+    ConfigError,
     LockHeld,
     RolloutHeld,
     RolloutRejected,
@@ -247,6 +248,17 @@ def test_rollback_in_the_middle_takes_the_candidate_back(live: Terminal) -> None
         live.engine().deploy(V2, verify)
     assert live.engine().rollback().result == "rolled-back"
     assert live.traffic.weights == {V1.id: 100}
+
+
+def test_no_rollback_takes_a_candidate_past_its_gates(live: Terminal) -> None:
+    live.world.rate = 0
+    with pytest.raises(RolloutHeld):
+        live.engine().deploy(V2, verify)
+    for name in ("2.0.0", V2.id, "digits:2.0.0"):
+        with pytest.raises(ConfigError, match="is not parked"):
+            live.engine().rollback(name)
+    assert live.traffic.weights == {V1.id: 95, V2.id: 5}
+    assert live.engine().abort().result == "aborted"
 
 
 def test_deploying_what_is_live_changes_nothing(live: Terminal) -> None:

@@ -108,11 +108,11 @@ def test_a_vulnerable_package_fails_the_scan_and_says_what_fixes_it(root: Path, 
     assert not report.passed
     (told,) = messages(report, Level.ERROR)
     assert told == (
-        "flask 1.0: GHSA-1111-2222-3333 (CVE-2026-1), unknown: Sessions can be forged.; fixed in 1.2"
+        "flask 1.0: GHSA-1111-2222-3333 (CVE-2026-1), severity unknown: Sessions can be forged.; fixed in 1.2"
     )
     assert report.findings[0].remedy == FIX == "mdeploy build --upgrade --bump patch"
     assert report.packages == 2
-    assert "1 advisories up to 2026-11-20" in report.source
+    assert "1 advisory up to 2026-11-20" in report.source
 
 
 def test_a_sound_bundle_passes(root: Path, tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from modeldeploy.errors import RegistryRefused
+from modeldeploy.image.provenance import PREDICATE as SLSA
+from modeldeploy.image.sbom import PREDICATE as CYCLONEDX
 from modeldeploy.oci.descriptor import Descriptor
 from modeldeploy.registry.base import Repository
 from modeldeploy.signing import keys
 from modeldeploy.signing.attached import tag_of
-from modeldeploy.signing.attesting import CYCLONEDX, ENVELOPE, IN_TOTO, SLSA, attest, attestations
+from modeldeploy.signing.attesting import ENVELOPE, IN_TOTO, attest, attestations
 from modeldeploy.signing.signers import LocalSigner
 from signing_place import RECORDED, put, put_manifest, something, what_cosign_wrote
 

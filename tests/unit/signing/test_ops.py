@@ -18,14 +18,16 @@ from modeldeploy.events import Event
 from modeldeploy.image.assemble import Image
 from modeldeploy.image.cache import ImageCache
 from modeldeploy.image.made import Made, keep
+from modeldeploy.image.provenance import PREDICATE as SLSA
 from modeldeploy.image.provenance import Means, platform_statement, provenance
+from modeldeploy.image.sbom import PREDICATE as CYCLONEDX
 from modeldeploy.image.sbom import bill_of_materials
 from modeldeploy.model import Level
 from modeldeploy.ops import references
 from modeldeploy.ops.auditing import recorder
 from modeldeploy.registry.base import Repository
 from modeldeploy.signing import keys
-from modeldeploy.signing.attesting import CYCLONEDX, SLSA, attestations
+from modeldeploy.signing.attesting import attestations
 from modeldeploy.signing.verifying import verified
 from signing_place import PASSWORD, RECORDED
 
@@ -152,8 +154,24 @@ def test_an_image_is_signed_and_what_is_stated_about_it(project: Path) -> None:
 
 def test_what_only_the_registry_states_is_not_signed(project: Path, home: Path) -> None:
     pushed_image(project)
+    ops.sign(project, emit=ignore)
     shutil.rmtree(home / "images" / "made")
     assert ops.sign(project, emit=ignore).statements == ()
+
+
+def test_an_image_that_somebody_put_into_the_registry_is_not_signed(project: Path, home: Path) -> None:
+    image = pushed_image(project)
+    shutil.rmtree(home / "images" / "made")
+    with pytest.raises(BundleError, match="was not made on this machine") as caught:
+        ops.sign(project, emit=ignore)
+    assert "mdeploy image digits:1.0.0" in (caught.value.hint or "")
+    public = keys.public_keys([str(project / "cosign.pub")])
+    there = repository(project)
+    for tag in ("1.0.0", "1.0.0.bundle"):
+        found = there.tag(tag)
+        assert found
+        assert verified(there, found, public) == ()
+    assert image.digest
 
 
 def pushed_image(root: Path) -> Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modeldeploy.cli.completion import bundles, completes_with, targets
+from modeldeploy.cli.completion import bundles, completes_with, environments, targets
 from modeldeploy.cli.parser import Parser, one_of
 
 STRATEGIES = ("canary", "blue-green", "rolling")
@@ -18,7 +18,10 @@ def common(parser: Parser) -> None:
         metavar="DIR",
         help="the folder with modeldeploy.toml; otherwise this folder, or the nearest above it that has one",
     )
-    add("--env", metavar="NAME", help="the [env.NAME] overlay to use; otherwise MDEPLOY_ENV's, or none")
+    completes_with(
+        environments,
+        add("--env", metavar="NAME", help="the [env.NAME] overlay to use; otherwise MDEPLOY_ENV's, or none"),
+    )
     add("--json", action="store_true", help="print JSON lines: events, then one result or error")
     add("--plain", action="store_true", help="no colour, and lines instead of a live view")
     add("-h", "--help", action="store_true", help="print this")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from modeldeploy.cli.arguments.shared import bundle, choice
+from modeldeploy.cli.completion import aliases, completes_with
 from modeldeploy.cli.parser import Parser
 
 ENGINES = ("none", "docker", "podman", "buildah")
 LOADERS = ("docker", "podman")
+PLATFORMS = ("linux/amd64", "linux/arm64")
 
 
 def image(parser: Parser) -> None:
@@ -24,12 +26,15 @@ def image(parser: Parser) -> None:
         (3, 4, 5),
     )
     bundle(parser)
-    parser.add_argument(
-        "--platform",
-        metavar="PLATFORM",
-        action="append",
-        default=[],
-        help="linux/amd64 or linux/arm64; may be given twice; otherwise image.platforms",
+    completes_with(
+        lambda **_: PLATFORMS,
+        parser.add_argument(
+            "--platform",
+            metavar="PLATFORM",
+            action="append",
+            default=[],
+            help="linux/amd64 or linux/arm64; may be given twice; otherwise image.platforms",
+        ),
     )
     choice(
         parser,
@@ -65,7 +70,8 @@ def push(parser: Parser) -> None:
     )
     add = parser.add_argument
     add("--image", action="store_true", default=None, help="with the image, built if need be")
-    add("--no-image", dest="image", action="store_false", help="without images; otherwise [image] decides")
+    told = "without; otherwise the one that was made last goes along"
+    add("--no-image", dest="image", action="store_false", help=told)
 
 
 def pull(parser: Parser) -> None:
@@ -105,7 +111,12 @@ def alias(parser: Parser) -> None:
         ],
         (3, 4),
     )
-    parser.add_argument("name", metavar="ALIAS", nargs="?", help="a name, with or without @; otherwise all")
+    completes_with(
+        aliases,
+        parser.add_argument(
+            "name", metavar="ALIAS", nargs="?", help="a name, with or without @; otherwise all"
+        ),
+    )
     bundle(parser, without="otherwise the alias is shown, not moved")
 
 

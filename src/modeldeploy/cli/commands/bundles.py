@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def lock(session: Session) -> Answer:
     """Pin the requirements."""
-    with session.view() as view:
+    with session.telling_of_locks(), session.view() as view:
         path = ops.lock(session.root, upgrade=session.values.upgrade, emit=view.show)
     return Answer({"path": path}, [str(path)])
 
@@ -23,7 +23,7 @@ def lock(session: Session) -> Answer:
 def build(session: Session) -> Answer:
     """Make the bundle."""
     values = session.values
-    with session.view() as view:
+    with session.telling_of_locks(), session.view() as view:
         built = ops.build(session.root, bump=values.bump, upgrade=values.upgrade, emit=view.show)
     session.note("unchanged: this bundle was there already" if built.unchanged else f"built in {built.path}")
     return Answer(result_of(built), [f"{built.ref}  {built.ref.digest}"])

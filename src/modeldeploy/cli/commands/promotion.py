@@ -12,7 +12,7 @@ from modeldeploy.cli.session import Answer, Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from modeldeploy.ops.timeline import Period
+    from modeldeploy.audit.timeline import Period
     from modeldeploy.ops.tracing import AuditEntry, Trace
 
 _DIGITS = 19
@@ -42,6 +42,7 @@ def approve(session: Session) -> Answer:
             session.root, values.bundle, values.target, note=values.note, revoke=values.revoke, emit=view.show
         )
     verb = "takes back the approval of" if done.revoked else "approves"
+    verb = "approves again, which counts once:" if done.again else verb
     lines = [f"{done.by} {verb} {done.bundle} ({done.bundle.digest[:_DIGITS]}) for {done.target}"]
     people = ", ".join(done.approvals) or "nobody"
     wanted = (
@@ -126,11 +127,12 @@ def _to_the_second(unix: float) -> str:
 
 
 def _trace(found: Trace) -> Iterator[str]:
-    yield f"{found.revision} is {found.bundle}  {found.bundle.digest}"
-    commit = f"{found.commit}{' with changes' if found.dirty else ''}" if found.commit else "not known"
+    yield text.short(f"{found.revision} is {found.bundle}  {found.bundle.digest}", 300)
+    changes = " with changes" if found.dirty else ""
+    commit = f"{text.short(found.commit)}{changes}" if found.commit else "not known"
     yield f"  commit     {commit}"
     if found.built:
-        yield f"  built      {found.built}"
+        yield f"  built      {text.short(found.built)}"
     for title, entries in (
         ("pushed", found.pushes),
         ("tested", found.tests),
@@ -150,10 +152,10 @@ def _trace(found: Trace) -> Iterator[str]:
 
 
 def _step(title: str, entry: AuditEntry) -> str:
-    what = f"{entry.kind} on {entry.target}" if entry.target else entry.kind
+    what = text.short(f"{entry.kind} on {entry.target}" if entry.target else entry.kind)
     told = f": {text.short(entry.summary)}" if entry.summary else ""
     return (
-        f"  {title:<10} {text.date_time(entry.at)}  {what} by {text.clean(entry.by)}{told}  (entry {entry.n})"
+        f"  {title:<10} {text.date_time(entry.at)}  {what} by {text.short(entry.by)}{told}  (entry {entry.n})"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from modeldeploy import ops
-from modeldeploy.cli import state, text
+from modeldeploy.cli import report, state, text
 from modeldeploy.cli.interrupt import asking_to_stop
 from modeldeploy.cli.parser import UsageError
 from modeldeploy.cli.session import Answer, Session
@@ -31,7 +31,12 @@ def plan(session: Session) -> Answer:
         return Answer(found, [f"nothing to do: {target} runs {found.wanted}"])
     lines = [f"{target}: {found.current or 'nothing'} -> {found.wanted}"]
     lines += [f"{number:>4}  {step.sentence}" for number, step in enumerate(found.steps, start=1)]
-    return Answer(found, [*lines, f"to do it: {_again(session, target, ref)}"], code=code)
+    if found.findings:
+        lines.append(f"a deploy of {found.wanted} would be refused now:")
+        lines += report.findings(found.findings, session.terminal)
+    else:
+        lines.append(f"to do it: {_again(session, target, ref)}")
+    return Answer(found, lines, code=code)
 
 
 def deploy(session: Session) -> Answer:

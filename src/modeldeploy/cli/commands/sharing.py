@@ -26,7 +26,7 @@ _DIGITS = 19
 def image(session: Session) -> Answer:
     """Build the image."""
     values = session.values
-    with session.view() as view:
+    with session.telling_of_locks(), session.view() as view:
         built = ops.image(
             session.root,
             values.bundle,
@@ -60,7 +60,7 @@ def _image(built: ImageBuilt) -> Iterator[str]:
 def push(session: Session) -> Answer:
     """Send a bundle to the registry."""
     values = session.values
-    with session.view() as view:
+    with session.telling_of_locks(), session.view() as view:
         done = ops.push(session.root, values.bundle, to=values.to, image=values.image, emit=view.show)
     took = text.duration(done.seconds)
     if done.unchanged:

@@ -14,8 +14,8 @@ from modeldeploy.cli.session import Answer, Session
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modeldeploy.bundle.compare import Differences, FileChange
+    from modeldeploy.ops.deployed import Place
     from modeldeploy.ops.inventory import BundleDetails, BundleLine, Collected
-    from modeldeploy.ops.live import Place
 
 _DIGITS = 19
 """Letters of a digest that tell it from others: ``sha256:`` and twelve."""
@@ -103,7 +103,10 @@ def _details(found: BundleDetails) -> Iterator[str]:
         *((kind, _tensors(signature.get(kind, ()))) for kind in ("inputs", "outputs") if signature),
         ("golden", _golden(found.golden)),
         *(("model", f"{model.path}  {text.size(model.size)}  {model.sha256[:12]}") for model in found.models),
-        ("size", f"{text.size(found.size)} in {found.files} files, {text.size(found.disk)} of it only here"),
+        (
+            "size",
+            f"{text.size(found.size)} in {found.files} files; {text.size(found.disk)} of disk are its own",
+        ),
         ("python", f"{found.python} (locked on {found.lock.python})"),
         ("packages", f"{found.lock.packages}, bentoml {found.lock.bentoml}, {found.lock.digest[:_DIGITS]}"),
         ("platforms", ", ".join(found.lock.platforms)),

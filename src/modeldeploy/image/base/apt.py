@@ -108,7 +108,7 @@ def download(packages: Iterable[Package], into: Path, mirrors: Mirrors, scratch:
 def _keep(package: Package, came: Path, to: Path) -> None:
     check(package, came)
     came.chmod(0o600)
-    came.replace(to)
+    files.move(came, to)
 
 
 def check(package: Package, path: Path) -> None:

@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from modeldeploy.bundle.progress import image_step
 from modeldeploy.errors import BundleError, ModelDeployError
 from modeldeploy.events import Emit
-from modeldeploy.image import telling
 from modeldeploy.image.base import compiler as compilers
 from modeldeploy.image.base import debian, interpreter, reference, registry_base
 from modeldeploy.image.base.compiler import Compiler
@@ -100,7 +100,7 @@ class Chooser:
         wanted = [platform for platform in _with_own(wish, platforms, lock) if str(platform) not in known]
         if not wanted and lock:
             return lock
-        with telling.step(self.emit, "base", f"locking the base {wish.portable}") as told:
+        with image_step(self.emit, "base", f"locking the base {wish.portable}") as told:
             found = {str(platform): self._resolve(wish, platform) for platform in wanted}
             told["message"] = f"locked the base {wish.portable} for {', '.join(found)}"
         if not lock:

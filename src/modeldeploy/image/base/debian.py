@@ -19,9 +19,10 @@ from urllib.parse import quote
 
 from modeldeploy import files
 from modeldeploy.bundle.manifest import canonical
+from modeldeploy.bundle.progress import image_step
 from modeldeploy.errors import BundleError
 from modeldeploy.events import Emit
-from modeldeploy.image import gz, telling
+from modeldeploy.image import gz
 from modeldeploy.image.base import apt, deb, interpreter, mirrors, system
 from modeldeploy.image.base.compiler import Compiler
 from modeldeploy.image.base.lockfile import DebianBase, Layer, Package
@@ -152,7 +153,7 @@ class Debian:
                 hint="use the mdeploy that locked it, or lock anew: mdeploy image --upgrade",
             )
         count = len(locked.packages)
-        with telling.step(
+        with image_step(
             self.emit, "base", f"making the base of {count} Debian packages", platform=str(platform)
         ) as told:
             with self._merged(locked.packages) as tree, self.cache.scratch() as folder:
@@ -174,8 +175,10 @@ class Debian:
             missing = [each for each in packages if not (kept / f"{each.sha256}.deb").is_file()]
             if missing:
                 size = sum(each.size for each in missing)
-                with telling.step(self.emit, "base", f"fetching {len(missing)} Debian packages", bytes=size):
+                doing = f"fetching {len(missing)} Debian packages"
+                with image_step(self.emit, "base", doing, bytes=size) as told:
                     apt.download(missing, kept, mirrors.find(), folder)
+                    told["message"] = f"fetched {len(missing)} Debian packages"
             with tempfile.TemporaryFile(dir=folder) as heap:
                 tree = Tree(cast("BinaryIO", heap))
                 for package in packages:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -237,7 +236,7 @@ def read(folder: Path) -> ImageLock | None:
     """The lock of a project, None where there is none. Raises `BundleError` for a file that is none."""
     path = folder / FILENAME
     try:
-        content = _content(path)
+        content = files.read_small(path, _LARGEST, "lock")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -246,16 +245,6 @@ def read(folder: Path) -> ImageLock | None:
             f"cannot read {path}: {reason}", hint=f"restore it, or delete it: rm '{path}'"
         ) from error
     return ImageLock.from_bytes(content, where=str(path))
-
-
-def _content(path: Path) -> bytes:
-    # Looked at before it is opened: opening a pipe would wait for a writer.
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("it is not a file")
-    if status.st_size > _LARGEST:
-        raise ValueError(f"it has {status.st_size / 1e6:,.0f} MB, which no lock has")
-    return path.read_bytes()
 
 
 def write(folder: Path, lock: ImageLock) -> bool:

@@ -17,10 +17,7 @@ KEYRINGS = (
     "/usr/share/keyrings/debian-archive-keyring.gpg",
     "/usr/share/keyrings/debian-archive-keyring.pgp",
 )
-OTHERWISE = (
-    'or take a base that is made already: [image] base = "host/repository@sha256:..." or "oci:FOLDER", '
-    'or let an engine make the image: [image] engine = "docker"'
-)
+OTHERWISE = 'or take a base that is made already: [image] base = "host/repository@sha256:..." or "oci:FOLDER"'
 _FORMAT = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
 
 

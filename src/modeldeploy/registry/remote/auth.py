@@ -154,7 +154,7 @@ class Auth:
             raise Broken(f"its token server {host} answered {answer.status}")
         try:
             value = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if answer.status != 200 or not isinstance(value, dict):
             raise refusals.refused(host, what, answer.status, refusals.said(body, answer.type))

@@ -108,7 +108,10 @@ class Claim:
     @classmethod
     def read(cls, content: bytes) -> Claim | None:
         """None for a manifest that is not a claim. Raises ValueError for one that cannot be understood."""
-        value = json.loads(content)
+        try:
+            value = json.loads(content)
+        except RecursionError:
+            raise ValueError("no claim") from None
         if not isinstance(value, dict) or value.get("artifactType") != ARTIFACT:
             return None
         try:

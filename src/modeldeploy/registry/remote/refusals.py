@@ -39,7 +39,7 @@ def said(body: bytes, content_type: str) -> str:
     try:
         first = json.loads(body)["errors"][0]
         return printable(f"{first.get('code', '')}: {first.get('message', '')}".strip(": "))
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return printable(body.decode(errors="replace"))
 
 

@@ -157,7 +157,7 @@ class RemoteRepository:
             tags = json.loads(body)["tags"] or []
             if isinstance(tags, list) and all(isinstance(tag, str) and _TAG.fullmatch(tag) for tag in tags):
                 return tags
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             pass
         raise refusals.nonsense(self._session.host, what, "something else than a list of tags")
 

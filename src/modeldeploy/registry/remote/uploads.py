@@ -21,9 +21,9 @@ from modeldeploy.oci.descriptor import Blob, Descriptor
 from modeldeploy.registry.base import Moved, Sent
 from modeldeploy.registry.remote import refusals
 from modeldeploy.registry.remote.auth import Scopes
-from modeldeploy.registry.remote.memory import Memory, remembered
 from modeldeploy.registry.remote.refusals import Broken
 from modeldeploy.registry.remote.session import Session
+from modeldeploy.registry.remote.unfinished import Memory, remembered
 from modeldeploy.registry.remote.wire import READ, Answer, Ask
 
 PIECE = 8 << 20

@@ -70,6 +70,7 @@ class Answer:
     def __init__(self, response: urllib3.BaseHTTPResponse, url: str) -> None:
         self.status, self.headers, self.url = response.status, response.headers, url
         self._response = response
+        self._chunked = "chunked" in self.headers.get("Transfer-Encoding", "").lower()
 
     @property
     def type(self) -> str:
@@ -97,9 +98,23 @@ class Answer:
         return b"".join(parts)
 
     def some(self, most: int) -> bytes:
-        """Up to so many bytes; none at the end."""
-        with translated():
-            return self._response.read(most, decode_content=False)
+        """Up to so many bytes, what there is now; none at the end."""
+        with translated(), self._in_time():
+            # read() would wait until there are so many, whatever time they take to come.
+            return self._response.read1(most, decode_content=False)
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """The length of a chunk may come digit by digit, and each digit in time."""
+        if not self._chunked:
+            yield
+            return
+        from modeldeploy.registry.remote.hurry import within
+
+        with within(READ, self._response.shutdown) as over:
+            yield
+        if over.is_set():
+            raise Broken("its answer did not go on")
 
     def drop_body(self) -> None:
         """Nothing in it is of interest; the connection is kept where that is cheap."""
@@ -206,6 +221,8 @@ class Wire:
     def _pool(self, url: str) -> urllib3.PoolManager:
         import urllib3
 
+        from modeldeploy.registry.remote.hurry import hurried
+
         proxy = proxy_for(url)
         if proxy not in self._pools:
             options: dict[str, Any] = {
@@ -214,7 +231,8 @@ class Wire:
                 "blocksize": _PIECE,
                 "ssl_context": self._context or _trust(self._ca),
             }
-            self._pools[proxy] = _through(proxy, options) if proxy else urllib3.PoolManager(**options)
+            pool = _through(proxy, options) if proxy else urllib3.PoolManager(**options)
+            self._pools[proxy] = hurried(pool)
         return self._pools[proxy]
 
 

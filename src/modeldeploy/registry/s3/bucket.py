@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from modeldeploy.clock import Clock
 from modeldeploy.errors import RegistryRefused, RegistryUnavailable
 from modeldeploy.registry.s3 import faults
-from modeldeploy.registry.s3.faults import Answered
+from modeldeploy.registry.s3.faults import Answered, BrokenOff
+from modeldeploy.registry.s3.limits import limit
 
 CONNECTIONS = 16
 """Kept open at most; there are never more requests at once than threads that push and read."""
@@ -21,6 +22,10 @@ PAGE = 1000
 """Keys in one answer; S3 gives no more."""
 PAUSES = (0.1, 0.5, 2.0, 5.0)
 """Seconds between tries to read on in an answer that broke off."""
+LARGEST = 4 << 20
+"""Bytes of a tag or a manifest, as the distribution specification has it for other registries."""
+_TAGGED = ("get_object", "head_object", "put_object", "upload_part")
+"""What S3 answers with an entity tag, always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +49,22 @@ class Bucket:
         """One request, tried again where that may help. Raises `Answered` and `RegistryError`."""
         if key is not None:
             arguments["Key"] = key
+        for pause in PAUSES:
+            try:
+                return self._once(operation, arguments)
+            except BrokenOff:  # the library tries again what was not answered, and not this
+                self.clock.sleep(pause)
+        return self._once(operation, arguments)
+
+    def _once(self, operation: str, arguments: Mapping[str, Any]) -> Any:
         client = self._connected()
         with faults.asking(self.where):
-            return getattr(client, operation)(Bucket=self.name, **arguments)
+            answer = getattr(client, operation)(Bucket=self.name, **arguments)
+        if operation in _TAGGED and "ETag" not in answer:
+            if body := answer.get("Body"):
+                body.close()
+            raise faults.nonsense(self.where, "something without an entity tag")
+        return answer
 
     def ask(self, operation: str, *, key: str | None = None, **arguments: Any) -> Any:
         """The same for callers that expect no error of S3: all that it raises are ours."""
@@ -88,8 +106,13 @@ class Bucket:
             raise self.error(answer) from answer
 
     def _rest(self, answer: Any) -> tuple[bytes, str]:
+        content = b""
         with closing(answer["Body"]) as body, faults.asking(self.where):
-            return body.read(), str(answer["ETag"])
+            while piece := body.read(LARGEST + 1 - len(content)):
+                content += piece
+                if len(content) > LARGEST:
+                    raise faults.nonsense(self.where, f"more than {LARGEST} bytes, which no manifest has")
+        return content, str(answer["ETag"])
 
     def names(self, prefix: str) -> Iterator[str]:
         """What follows the prefix in the keys of all objects directly below it."""
@@ -129,4 +152,6 @@ def _client(settings: Settings, where: str) -> Any:
     )
     with faults.asking(where):
         session = boto3.session.Session(profile_name=settings.profile, region_name=settings.region)
-        return session.client("s3", endpoint_url=settings.endpoint, config=config)
+        client = session.client("s3", endpoint_url=settings.endpoint, config=config)
+    limit(client, where)
+    return client

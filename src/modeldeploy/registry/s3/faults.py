@@ -57,10 +57,16 @@ class Answered(Exception):
         return self.code in _DAMAGED
 
 
+class BrokenOff(RegistryUnavailable):
+    """The connection broke in the middle of an answer that the library reads as a whole."""
+
+
 @contextmanager
 def asking(where: str) -> Iterator[None]:
     """Nothing of the library's errors passes: S3's answers become `Answered`, all others `RegistryError`."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
@@ -68,6 +74,21 @@ def asking(where: str) -> Iterator[None]:
         raise Answered(error) from error
     except BotoCoreError as error:
         raise _unsaid(where, error) from error
+    except HTTPError as error:
+        told = f"{where}: the connection broke in the middle of an answer ({type(error).__name__})"
+        raise BrokenOff(told, hint="run the same command again; it goes on where it ended") from error
+    except ResponseParserError as error:
+        raise nonsense(where, "something that is not of S3") from error
+    except MemoryError as error:
+        raise nonsense(where, "more than fits into this machine's memory") from error
+
+
+def nonsense(where: str, came: str) -> RegistryRefused:
+    """The error for an answer that no S3 gives."""
+    return RegistryRefused(
+        f"{where} answered with {came}",
+        hint="check registry.url and registry.endpoint, and that no proxy or login page stands before it",
+    )
 
 
 def ours(where: str, bucket: str, answer: Answered) -> RegistryError:

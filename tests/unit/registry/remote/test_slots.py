@@ -11,7 +11,7 @@ import pytest
 
 from modeldeploy import files
 from modeldeploy.errors import RegistryUnavailable
-from modeldeploy.registry.remote import memory, slots
+from modeldeploy.registry.remote import slots, unfinished
 
 WHERE = ("https://registry.example", "team/digits")
 
@@ -79,30 +79,30 @@ def test_one_who_waits_in_vain_is_told_why(home: Path, monkeypatch: pytest.Monke
 
 
 def remembered() -> str | None:
-    with memory.remembered(*WHERE, "sha256:1") as known:
+    with unfinished.remembered(*WHERE, "sha256:1") as known:
         return known.location()
 
 
 def test_an_upload_is_remembered_until_it_is_done() -> None:
     assert remembered() is None
-    with memory.remembered(*WHERE, "sha256:1") as known:
+    with unfinished.remembered(*WHERE, "sha256:1") as known:
         known.keep("https://registry.example/a/longer/one")
         known.keep("https://registry.example/upload")
-        with memory.remembered(*WHERE, "sha256:1") as second:
+        with unfinished.remembered(*WHERE, "sha256:1") as second:
             assert second.location() is None  # somebody else is at it
             second.keep("https://registry.example/other")
             second.forget()
     assert remembered() == "https://registry.example/upload"
-    with memory.remembered(*WHERE, "sha256:1") as known:
+    with unfinished.remembered(*WHERE, "sha256:1") as known:
         known.forget()
     assert remembered() is None
 
 
 def test_an_upload_of_long_ago_is_forgotten(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with memory.remembered(*WHERE, "sha256:1") as known:
+    with unfinished.remembered(*WHERE, "sha256:1") as known:
         known.keep("https://registry.example/upload")
     (path,) = (home / "cache/uploads").iterdir()
     assert json.loads(path.read_text())
     assert path.stat().st_mode & 0o077 == 0
-    monkeypatch.setattr(memory, "_KEPT", -1)
+    monkeypatch.setattr(unfinished, "_KEPT", -1)
     assert remembered() is None

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from modeldeploy import files
-from modeldeploy.bundle.manifest import canonical, digest_of
+from modeldeploy.bundle.manifest import canonical
 from modeldeploy.bundle.store import BundleStore
 from modeldeploy.config.names import PROCESS
 from modeldeploy.config.peek import Address, peek, target_names
 from modeldeploy.errors import ModelDeployError
 from modeldeploy.model import BundleRef
+from modeldeploy.oci.descriptor import digest_of
 from modeldeploy.rollout import journal
 from modeldeploy.store import FolderStore
 from modeldeploy.target import Target

@@ -1,4 +1,4 @@
-"""Sending a bundle to a repository, and fetching one: only what is missing, and on from where it was cut off.
+"""Fetching a bundle from a repository: only what is missing here, and on from where it was cut off.
 
 What comes from a registry is not believed. Its manifest is named by its digest; that lists every file with
 its digest, and a file is given its name in the store only after its content was found to be that.
@@ -18,73 +18,25 @@ from typing import BinaryIO
 
 from modeldeploy import files
 from modeldeploy.bundle import layers
-from modeldeploy.bundle.artifact import Artifact, Packed, pull_facts
+from modeldeploy.bundle.artifact import Packed, pull_facts
 from modeldeploy.bundle.digests import sha256_of
 from modeldeploy.bundle.layers import Group
 from modeldeploy.bundle.manifest import BUILD_FACTS, MANIFEST, MTIME, File, Manifest
 from modeldeploy.bundle.store import BundleStore, Stored
 from modeldeploy.errors import BundleError, RegistryRefused
 from modeldeploy.events import Emit
-from modeldeploy.oci import tar, unpack
+from modeldeploy.oci import unpack
 from modeldeploy.oci.blobs import Blobs, WrongContent
 from modeldeploy.oci.descriptor import Blob, Descriptor
 from modeldeploy.oci.unpack import Wanted
-from modeldeploy.registry.base import Moved, Repository, Sent
+from modeldeploy.registry.base import Moved, Repository
 from modeldeploy.registry.transfer import Job, Stop, transfer
 
 _STALE = 14 * 86400.0
 """Seconds after which a download that nobody went on with is forgotten."""
 _CHUNK = 1 << 20
-_SLOW = 32 << 20
-"""Bytes of a layer from which reading it takes long enough to be told."""
 _NEIGHBOURS = 3
 """How many bundles of the same name are looked at for small files that need not be fetched."""
-
-
-def read_large(bundle: Path, *, emit: Emit) -> None:
-    """Let the digests of a bundle's large layers be remembered, several at once, told as they are read.
-
-    After that, `artifact.package` is quick. Raises `BundleError`.
-    """
-
-    def job(group: Group) -> Job[int]:
-        def work(moved: Moved, stop: Stop) -> int:
-            pieces: list[int] = []
-
-            def read(count: int) -> None:
-                stop.check()
-                pieces.append(count)
-                moved(count)
-
-            tar.layer_of(layers.entries_of(group, bundle), name=group.name, read=read)
-            return sum(pieces)
-
-        return Job(group.name, layers.size_of(group), work, lambda count: "read" if count else "present")
-
-    groups = layers.groups_of(Manifest.read(bundle))
-    large = [group for group in groups if layers.size_of(group) >= _SLOW]
-    transfer([job(group) for group in large], emit=emit, direction="read")
-
-
-def send(content: Iterable[tuple[str, Blob]], repository: Repository, *, emit: Emit) -> dict[str, Sent]:
-    """Send content with names for people, several pieces at once; what became of each, by digest."""
-    unique = {blob.descriptor.digest: (name, blob) for name, blob in content}
-
-    def job(name: str, blob: Blob) -> Job[Sent]:
-        def work(moved: Moved, stop: Stop) -> Sent:
-            return repository.push_blob(stop.guarding(blob), moved=moved)
-
-        return Job(name, blob.descriptor.size, work, lambda sent: sent.how)
-
-    sent = transfer([job(*each) for each in unique.values()], emit=emit, direction="up")
-    return dict(zip(unique, sent, strict=True))
-
-
-def push(artifact: Artifact, repository: Repository, *, emit: Emit) -> tuple[Descriptor, dict[str, Sent]]:
-    """Send a bundle; its manifest is the last. No tag points to it yet."""
-    sent = send(artifact.blobs(), repository, emit=emit)
-    content = artifact.manifest.to_bytes()
-    return repository.put_manifest(content, artifact.manifest.media_type), sent
 
 
 def fetch(packed: Packed, repository: Repository, store: BundleStore, *, emit: Emit) -> tuple[Stored, bool]:
