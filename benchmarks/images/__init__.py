@@ -19,7 +19,7 @@ Needs root, Debian's docker.io, docker-registry and debootstrap, and the package
 
 from __future__ import annotations
 
-from benchmarks.board import Board, Task, take_turns
+from benchmarks.board import Board
 from benchmarks.images.contenders import Bentoml, Contender, Dockerfile, Mdeploy
 from benchmarks.images.engine import Engine
 from benchmarks.images.models import MODELS, Model
@@ -41,31 +41,27 @@ def run(place: Place, rounds: int) -> list[Board]:
 
 
 def _boards(place: Place, engine: Engine, model: Model, rounds: int) -> list[Board]:
+    boards = {
+        change: Board(f"images {model.name} {change}", f"Image, {model.title}: {change}", base=BASE)
+        for change in _CHANGES
+    }
     contenders = {
         BASE: Bentoml(place, engine, model),
         "Dockerfile": Dockerfile(place, engine, model),
         "mdeploy": Mdeploy(place, engine, model),
     }
-    boards = []
-    for change in _CHANGES:
-        board = Board(f"images {model.name} {change}", f"Image, {model.title}: {change}", base=BASE)
-        take_turns(board, {name: _task(each, change) for name, each in contenders.items()}, rounds)
-        boards.append(board)
-    return boards
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            for change in _CHANGES:  # all of one after the other: who begins cold empties the caches of all
+                boards[change].add(name, _measured(contender, change))
+    return list(boards.values())
 
 
-def _task(contender: Contender, change: str) -> Task:
-    def task() -> dict[str, float]:
-        contender.prepare(change)
-        shipped = contender.ship()
-        values = {
-            "seconds": shipped.seconds,
-            "MB pushed": shipped.pushed / 1e6,
-            "peak MB": shipped.peak / 1e6,
-        }
-        if change == "cold":
-            image = contender.pulled()
-            values |= {"on disk MB": image.size / 1e6, "to first prediction s": contender.first_prediction()}
-        return values
-
-    return task
+def _measured(contender: Contender, change: str) -> dict[str, float]:
+    contender.prepare(change)
+    shipped = contender.ship()
+    values = {"seconds": shipped.seconds, "MB pushed": shipped.pushed / 1e6, "peak MB": shipped.peak / 1e6}
+    if change == "cold":
+        image = contender.pulled()
+        values |= {"on disk MB": image.size / 1e6, "to first prediction s": contender.first_prediction()}
+    return values
