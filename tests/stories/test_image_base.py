@@ -189,7 +189,8 @@ def test_without_apt_get_the_alternatives_are_named(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BundleError, match="needs apt-get, which this machine does not have") as caught:
         chosen(tmp_path)
-    assert "oci:FOLDER" in str(caught.value.hint) and "engine" in str(caught.value.hint)
+    assert "oci:FOLDER" in str(caught.value.hint)
+    assert "host/repository@sha256" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("size", ["6m", "40m"])
