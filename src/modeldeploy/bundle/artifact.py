@@ -19,7 +19,7 @@ from modeldeploy.errors import BundleError, RegistryRefused
 from modeldeploy.model import BundleRef
 from modeldeploy.oci import manifest as oci
 from modeldeploy.oci.checked import Checked
-from modeldeploy.oci.descriptor import Blob, Descriptor
+from modeldeploy.oci.descriptor import Blob, Descriptor, short
 from modeldeploy.oci.tar import Layer
 from modeldeploy.registry.base import Repository, TagMoved
 
@@ -114,10 +114,10 @@ def read(repository: Repository, descriptor: Descriptor) -> Packed:
         if manifest.artifact_type != BUNDLE_TYPE or manifest.config.media_type != MANIFEST_TYPE:
             raise oci.Malformed(f"it is {manifest.artifact_type or 'an image'!r:.80}, not a bundle")
         raw = small(repository, manifest.config, largest=_LARGEST_MANIFEST)
-        bundle = Manifest.from_bytes(raw, where=f"{repository.where}@{descriptor.digest[:19]}")
+        bundle = Manifest.from_bytes(raw, where=f"{repository.where}@{short(descriptor.digest)}")
     except ValueError as error:
         raise RegistryRefused(
-            f"{repository.where}@{descriptor.digest[:19]} is no bundle: {error}",
+            f"{repository.where}@{short(descriptor.digest)} is no bundle: {error}",
             hint="look what else has this name: mdeploy alias",
         ) from error
     return Packed(descriptor, manifest, bundle)
@@ -126,7 +126,7 @@ def read(repository: Repository, descriptor: Descriptor) -> Packed:
 def small(repository: Repository, descriptor: Descriptor, *, largest: int) -> bytes:
     """Small content of a repository, checked. Raises ValueError if it is large or not what it should be."""
     if descriptor.size > largest:
-        raise oci.Malformed(f"{descriptor.digest[:19]} has {descriptor.size} bytes; {largest} are read")
+        raise oci.Malformed(f"{short(descriptor.digest)} has {descriptor.size} bytes; {largest} are read")
     with repository.open_blob(descriptor) as stream:
         checked = Checked(stream, descriptor)
         content = b"".join(iter(lambda: checked.read(1 << 20), b""))

@@ -6,7 +6,6 @@ its digest, and a file is given its name in the store only after its content was
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import shutil
@@ -27,7 +26,7 @@ from modeldeploy.errors import BundleError, RegistryRefused
 from modeldeploy.events import Emit
 from modeldeploy.oci import unpack
 from modeldeploy.oci.blobs import Blobs, WrongContent
-from modeldeploy.oci.descriptor import Blob, Descriptor
+from modeldeploy.oci.descriptor import Blob, Descriptor, short
 from modeldeploy.oci.unpack import Wanted
 from modeldeploy.registry.base import Moved, Repository
 from modeldeploy.registry.transfer import Job, Stop, transfer
@@ -125,7 +124,8 @@ class _Fetching:
             for _ in range(3):  # another process may take the same download for its own bundle
                 self._download(file.path, stop.guarding(Blob(wanted, opened)), moved)
                 with suppress(FileNotFoundError):
-                    _move(self._downloads.path(wanted.digest), place)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    files.move(self._downloads.path(wanted.digest), place)
                     break
             return "received"
 
@@ -150,13 +150,13 @@ class _Fetching:
                 raise self._refused(str(error)) from error
             return "received"
 
-        return Job(group.name or layer.digest[:19], layer.size, work, str)
+        return Job(group.name or short(layer.digest), layer.size, work, str)
 
     def _download(self, name: str, blob: Blob, moved: Moved) -> None:
         try:
             self._downloads.add(blob, moved=moved)
         except WrongContent as error:
-            told = f"{name or blob.descriptor.digest[:19]} has other content"
+            told = f"{name or short(blob.descriptor.digest)} has other content"
             raise self._refused(told) from error
 
     def _taken(self, file: File) -> bool:
@@ -228,17 +228,6 @@ def _piece(repository: Repository, descriptor: Descriptor, start: int, size: int
     return io.BufferedReader(_Piece(repository, descriptor, start, size), _CHUNK)
 
 
-def _move(source: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        source.rename(place)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        shutil.copyfile(source, place)
-        source.unlink()
-
-
 def _known(store: BundleStore, packed: Packed) -> Stored | None:
     """The bundle, if it is in the store, intact and under its version."""
     if store.digest_of(packed.ref.name, packed.ref.version) != packed.ref.digest:
@@ -255,8 +244,8 @@ def _refuse_clash(packed: Packed, store: BundleStore, repository: Repository) ->
     if known in (None, ref.digest):
         return
     raise BundleError(
-        f"{ref} was built on this machine with other content ({str(known)[:19]}) than {repository.where} has "
-        f"({ref.digest[:19]})",
+        f"{ref} was built on this machine with other content ({short(str(known))}) than "
+        f"{repository.where} has ({short(ref.digest)})",
         hint="a version never changes. If yours was never shared, forget its name: "
         f"rm '{store.folder / 'refs' / ref.name / ref.version}'; then run the same command again",
         details={"existing": known, "registry": ref.digest},

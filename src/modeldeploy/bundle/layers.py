@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from modeldeploy.bundle.manifest import MANIFEST, SOURCE, File, Manifest
 from modeldeploy.errors import BundleError
 from modeldeploy.oci import tar
-from modeldeploy.oci.descriptor import digest_of
+from modeldeploy.oci.descriptor import digest_of, short
 from modeldeploy.oci.tar import Entry, Layer
 
 FOLDER = "bundle"
@@ -129,6 +129,6 @@ def _folders(files: Sequence[File]) -> tuple[Entry, ...]:
 
 def _not_whole(bundle: Path, what: str) -> BundleError:
     return BundleError(
-        f"the bundle {bundle.name[:19]} is damaged: {what}",
+        f"the bundle {short(bundle.name)} is damaged: {what}",
         hint=f"delete it (chmod -R u+w '{bundle}'; rm -r '{bundle}'), then: mdeploy build",
     )

@@ -34,7 +34,7 @@ from modeldeploy.bundle.digests import REMEMBER_FROM
 from modeldeploy.bundle.manifest import MANIFEST, MTIME, File, Manifest
 from modeldeploy.errors import BundleError
 from modeldeploy.model import BundleRef
-from modeldeploy.oci.descriptor import digest_of
+from modeldeploy.oci.descriptor import digest_of, short
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 DERIVED = ("README.md", "apis/", "bento.yaml", "env/", "src/bentofile.yaml")
@@ -84,7 +84,7 @@ class BundleStore:
         """
         path = self.path_of(digest)
         if not path.is_dir():
-            raise _removed(digest[:19], digest)
+            raise _removed(short(digest), digest)
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(self._lock_of(digest, fcntl.LOCK_SH))
@@ -92,7 +92,7 @@ class BundleStore:
                 if error.errno not in {errno.EROFS, errno.EACCES}:
                     raise  # on a disk that cannot be written to, nobody removes anything either
             if not path.is_dir():
-                raise _removed(digest[:19], digest)
+                raise _removed(short(digest), digest)
             with contextlib.suppress(OSError):  # a home that is read-only now
                 os.utime(path)
             yield path
@@ -249,7 +249,7 @@ class BundleStore:
         changed = changed or ["what BentoML makes of the same files changed"]
         shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
         raise BundleError(
-            f"{manifest.name}:{manifest.version} exists with other content ({known[:19]}): {shown}",
+            f"{manifest.name}:{manifest.version} exists with other content ({short(known)}): {shown}",
             hint=f"a version never changes; make a new one: mdeploy build --bump patch\n"
             f"all that differs: mdeploy why {manifest.version}",
             details={"existing": known, "new": manifest.digest(), "changed": changed},
@@ -373,7 +373,7 @@ def _seal(path: Path) -> None:
 
 def _damaged(path: Path, what: str) -> BundleError:
     return BundleError(
-        f"the bundle {path.name[:19]} is damaged: {what}",
+        f"the bundle {short(path.name)} is damaged: {what}",
         hint=f"delete it (chmod -R u+w '{path}'; rm -r '{path}'), then: mdeploy build",
         details={"path": str(path)},
     )

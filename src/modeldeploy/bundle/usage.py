@@ -20,6 +20,7 @@ from modeldeploy.bundle import bento, build
 from modeldeploy.bundle.environment import MARKER, Environment
 from modeldeploy.bundle.store import BundleStore, Stored, remove
 from modeldeploy.errors import ModelDeployError
+from modeldeploy.oci.descriptor import short
 
 DAY = 86_400.0
 _HOUR = 1 / 24
@@ -172,7 +173,7 @@ def _choose(
                 if not why:
                     going.append(move(path))
         if why:
-            kept.append(Kept(names.get(digest, digest[:19]), digest, why))
+            kept.append(Kept(names.get(digest, short(digest)), digest, why))
     return going, tuple(sorted(kept, key=lambda one: one.name))
 
 
@@ -199,7 +200,7 @@ def _bundles_of(store: BundleStore, going: Sequence[Path]) -> Iterator[Waste]:
         inodes.add(path)
         together = inodes.freed(shared)
         digest = path.name.replace("-", ":")
-        yield Waste("bundle", names.get(digest, digest[:19]), together - before)
+        yield Waste("bundle", names.get(digest, short(digest)), together - before)
         before = together
 
 

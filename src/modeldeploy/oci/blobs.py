@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from modeldeploy.errors import RegistryRefused
 from modeldeploy.oci import disk
-from modeldeploy.oci.descriptor import DIGEST, Blob, Descriptor, digest_of
+from modeldeploy.oci.descriptor import DIGEST, Blob, Descriptor, digest_of, short
 
 _CHUNK = 1 << 20
 _PAUSE = 0.05
@@ -134,7 +134,7 @@ class Blobs:
     def missing(self, digest: str) -> RegistryRefused:
         """The error for content that is not there."""
         return RegistryRefused(
-            f"{self.folder} does not have {digest[:19]}",
+            f"{self.folder} does not have {short(digest)}",
             hint="push it again from a machine that has it: mdeploy push",
             details={"digest": digest},
         )
@@ -266,7 +266,7 @@ def damaged(path: Path, how: str) -> RegistryRefused:
 
 def _other_content(descriptor: Descriptor) -> WrongContent:
     return WrongContent(
-        f"content that should have been {descriptor.digest[:19]} ({descriptor.size} bytes) was not: "
+        f"content that should have been {short(descriptor.digest)} ({descriptor.size} bytes) was not: "
         "nothing of it is kept",
         hint="run the same command again; if it stays so, what it is read from is damaged",
         details={"digest": descriptor.digest, "size": descriptor.size},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 
-from modeldeploy.oci.descriptor import Descriptor
+from modeldeploy.oci.descriptor import Descriptor, short
 from modeldeploy.oci.manifest import DOCKER_LAYER, LAYER_GZIP, LAYER_TAR, Malformed
 from modeldeploy.oci.untar import Readable
 
@@ -24,7 +24,7 @@ class Checked:
         piece = self._stream.read(size)
         self._left -= len(piece)
         if self._left < 0:
-            raise Malformed(f"{self._descriptor.digest[:19]} has more than {self._descriptor.size} bytes")
+            raise Malformed(f"{short(self._descriptor.digest)} has more than {self._descriptor.size} bytes")
         self._state.update(piece)
         return piece
 
@@ -33,8 +33,8 @@ class Checked:
         while self.read(_CHUNK):
             pass
         if self._left or f"sha256:{self._state.hexdigest()}" != self._descriptor.digest:
-            short = f", and ends {self._left} bytes too early" if self._left else ""
-            raise Malformed(f"{self._descriptor.digest[:19]} is not what its digest says{short}")
+            cut = f", and ends {self._left} bytes too early" if self._left else ""
+            raise Malformed(f"{short(self._descriptor.digest)} is not what its digest says{cut}")
 
 
 class Limited:

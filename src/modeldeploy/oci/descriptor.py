@@ -22,6 +22,11 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
+def short(digest: str) -> str:
+    """As much of a digest as people need to tell two apart: ``sha256:`` and 12 digits."""
+    return digest[:19]
+
+
 @dataclass(frozen=True, slots=True)
 class Platform:
     """An operating system and an architecture, such as ``linux/arm64``."""

@@ -22,6 +22,7 @@ from modeldeploy.config.peek import peek_registry
 from modeldeploy.config.places import REGISTRY_RULE, nearest_registry, not_a_registry
 from modeldeploy.errors import BundleError, ConfigError, RegistryRefused, RegistryUnavailable
 from modeldeploy.events import Emit
+from modeldeploy.oci.descriptor import short
 from modeldeploy.registry.base import Repository
 from modeldeploy.registry.opening import open_registry
 
@@ -169,7 +170,8 @@ def _insist_on_same(repository: Repository, ref: Reference, packed: Packed) -> N
     )
     if wrong:
         raise RegistryRefused(
-            f"{repository.where} gives {found} ({found.digest[:19]}) for {ref}: somebody has moved its tags",
+            f"{repository.where} gives {found} ({short(found.digest)}) for {ref}: "
+            "somebody has moved its tags",
             hint="find out who: mdeploy audit; then pull it by its digest",
             details={"wanted": str(ref), "found": found.digest},
         )

@@ -18,7 +18,7 @@ from modeldeploy.config.peek import project_name
 from modeldeploy.errors import BundleError
 from modeldeploy.events import Emit
 from modeldeploy.oci import manifest as oci
-from modeldeploy.oci.descriptor import Blob, Descriptor
+from modeldeploy.oci.descriptor import Blob, Descriptor, short
 from modeldeploy.ops import auditing, references
 from modeldeploy.ops.making import find_bundle
 from modeldeploy.ops.references import Reference
@@ -243,7 +243,7 @@ def _insist_on_same(repository: Repository, found: Descriptor, packed: Artifact)
     changed = differences(there.bundle, Manifest.from_bytes(packed.config))
     shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
     raise BundleError(
-        f"{packed.ref} exists in {repository.where} with other content ({there.ref.digest[:19]}): "
+        f"{packed.ref} exists in {repository.where} with other content ({short(there.ref.digest)}): "
         f"{shown or 'what BentoML made of the same files differs'}",
         hint="a version never changes; make a new one: mdeploy build --bump patch, then: mdeploy push",
         details={"existing": there.ref.digest, "new": packed.ref.digest, "changed": changed},
@@ -258,8 +258,8 @@ def _refuse_other_image(repository: Repository, bundle: Built, made: Made) -> No
 
 def _other_image(repository: Repository, bundle: Built, found: Descriptor, new: Descriptor) -> BundleError:
     return BundleError(
-        f"{repository.where} has another image of {bundle.ref} ({found.digest[:19]}) than was made here "
-        f"({new.digest[:19]}): its base, packages, platforms or user differ",
+        f"{repository.where} has another image of {bundle.ref} ({short(found.digest)}) than was made here "
+        f"({short(new.digest)}): its base, packages, platforms or user differ",
         hint=f"a version's image never changes either; leave it: mdeploy push {bundle.ref} --no-image; "
         "or make a new version: mdeploy build --bump patch",
         details={"existing": found.digest, "new": new.digest},

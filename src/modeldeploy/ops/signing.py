@@ -15,7 +15,7 @@ from modeldeploy.config.places import KEYLESS, is_reference
 from modeldeploy.errors import BundleError, ConfigError
 from modeldeploy.events import Emit, Event
 from modeldeploy.model import BundleRef
-from modeldeploy.oci.descriptor import Descriptor
+from modeldeploy.oci.descriptor import Descriptor, short
 from modeldeploy.ops import auditing, references
 from modeldeploy.ops.references import Reference
 from modeldeploy.registry.base import Repository
@@ -145,7 +145,7 @@ def _refuse_stranger(packed: artifact.Packed, repository: Repository) -> None:
     own = BundleStore().digest_of(packed.ref.name, packed.ref.version)
     if own not in (None, packed.ref.digest):
         raise BundleError(
-            f"{packed.ref} is {packed.ref.digest[:19]} in {repository.where}, and {own[:19]} here: "
+            f"{packed.ref} is {short(packed.ref.digest)} in {repository.where}, and {short(own)} here: "
             "what would be signed is not what was built here",
             hint="find out which one is right: mdeploy verify",
             details={"here": own, "there": packed.ref.digest},
@@ -171,7 +171,7 @@ def _refuse_foreign_image(
         if verifying.verified(repository, image, known, claims=claims, identities=trusted.identities):
             return
     raise BundleError(
-        f"the image of {bundle} in {repository.where} ({image.digest[:19]}) was not made on this machine, "
+        f"the image of {bundle} in {repository.where} ({short(image.digest)}) was not made on this machine, "
         "and nobody whose signature counts has signed it: nothing was signed",
         hint=f"make it here, where it becomes the same image: mdeploy image {bundle}; then sign again",
         details={"image": image.digest},

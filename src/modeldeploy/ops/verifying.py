@@ -17,7 +17,7 @@ from modeldeploy.model import BundleRef, Finding, Level
 from modeldeploy.oci import manifest as oci
 from modeldeploy.oci import unpack
 from modeldeploy.oci.checked import Checked
-from modeldeploy.oci.descriptor import Descriptor, digest_of
+from modeldeploy.oci.descriptor import Descriptor, digest_of, short
 from modeldeploy.oci.unpack import Wanted
 from modeldeploy.ops import references
 from modeldeploy.ops.references import Reference
@@ -67,7 +67,7 @@ def _local(ref: Reference) -> Stored | None:
     if len(matching) != 1:
         return None
     full = matching[0].name.replace("-", ":")
-    return Stored(BundleRef(ref.name, ref.version or full[:19], full), matching[0])
+    return Stored(BundleRef(ref.name, ref.version or short(full), full), matching[0])
 
 
 def _of_store(stored: Stored | None) -> Iterator[Finding]:
@@ -79,7 +79,7 @@ def _of_store(stored: Stored | None) -> Iterator[Finding]:
         yield Finding("store", Level.ERROR, error.message, error.hint or "")
         return
     held = size(sum(file.size for file in manifest.files))
-    told = f"{len(manifest.files)} files, {held} on this machine are what {stored.ref.digest[:19]} says"
+    told = f"{len(manifest.files)} files, {held} on this machine are what {short(stored.ref.digest)} says"
     yield Finding("store", Level.OK, told)
 
 
@@ -187,7 +187,7 @@ def _fault(repository: Repository, content: tuple[Descriptor, ...], look: Look, 
                 return str(error)
             return None
 
-        name = descriptor.annotations.get(layers.NAME, descriptor.digest[:19])
+        name = descriptor.annotations.get(layers.NAME, short(descriptor.digest))
         return Job(name, descriptor.size, work, lambda fault: "damaged" if fault else "checked")
 
     faults = transfer([job(each) for each in content], emit=emit, direction="check")

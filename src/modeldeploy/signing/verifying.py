@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from modeldeploy.config.settings import Identity
 from modeldeploy.errors import RegistryRefused
-from modeldeploy.oci.descriptor import Descriptor
+from modeldeploy.oci.descriptor import Descriptor, short
 from modeldeploy.registry.base import Repository
 from modeldeploy.signing import attached, keyless, payload
 from modeldeploy.signing.keyless import IdentityService
@@ -217,7 +217,7 @@ def _signature(piece: attached.Piece) -> bytes | None:
 def _mismatch(said: Claims, digest: str, where: str, expected: Mapping[str, str]) -> str | None:
     """What a signature of one of our keys says that does not hold here; None if all does."""
     if said.digest != digest:
-        return f"it is of {said.digest[:19]}, not of {digest[:19]}"
+        return f"it is of {short(said.digest)}, not of {short(digest)}"
     name = where.rstrip("/").rpartition("/")[2]
     if said.name != name:
         return f"it is for the repository {said.name[:80]!r}, not for {name!r}"

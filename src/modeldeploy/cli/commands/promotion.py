@@ -9,13 +9,12 @@ from modeldeploy import ops
 from modeldeploy.cli import text
 from modeldeploy.cli.commands.rollouts import outcome_of, rolling_out
 from modeldeploy.cli.session import Answer, Session
+from modeldeploy.oci.descriptor import short
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modeldeploy.audit.timeline import Period
     from modeldeploy.ops.tracing import AuditEntry, Trace
-
-_DIGITS = 19
 
 
 def promote(session: Session) -> Answer:
@@ -30,7 +29,7 @@ def promote(session: Session) -> Answer:
             emit=emit,
             interrupted=interrupted,
         )
-    told = [f"{done.bundle} ({done.bundle.digest[:_DIGITS]}): {done.source} -> {done.target}"]
+    told = [f"{done.bundle} ({short(done.bundle.digest)}): {done.source} -> {done.target}"]
     return Answer(done, [*told, *outcome_of(values.target, done)])
 
 
@@ -43,7 +42,7 @@ def approve(session: Session) -> Answer:
         )
     verb = "takes back the approval of" if done.revoked else "approves"
     verb = "approves again, which counts once:" if done.again else verb
-    lines = [f"{done.by} {verb} {done.bundle} ({done.bundle.digest[:_DIGITS]}) for {done.target}"]
+    lines = [f"{done.by} {verb} {done.bundle} ({short(done.bundle.digest)}) for {done.target}"]
     people = ", ".join(done.approvals) or "nobody"
     wanted = (
         f"{len(done.approvals)} of {done.wanted}"

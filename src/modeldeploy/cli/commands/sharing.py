@@ -14,13 +14,12 @@ from modeldeploy.cli.commands.bundles import result_of
 from modeldeploy.cli.jsonlines import plain
 from modeldeploy.cli.session import Answer, Session
 from modeldeploy.model import Level
+from modeldeploy.oci.descriptor import short
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modeldeploy.ops.imaging import ImageBuilt
     from modeldeploy.ops.naming import Alias
-
-_DIGITS = 19
 
 
 def image(session: Session) -> Answer:
@@ -90,7 +89,7 @@ def alias(session: Session) -> Answer:
     with session.view() as view:
         if values.name is None:
             found = ops.aliases(session.root, emit=view.show)
-            rows = [(f"@{one.name}", str(one.bundle), one.bundle.digest[:_DIGITS]) for one in found]
+            rows = [(f"@{one.name}", str(one.bundle), short(one.bundle.digest)) for one in found]
             lines = text.table(("ALIAS", "BUNDLE", "DIGEST"), rows) if rows else ["there is no alias yet"]
             return Answer({"aliases": found}, lines)
         one = ops.alias(session.root, values.name, values.bundle, emit=view.show)
@@ -121,7 +120,7 @@ def sign(session: Session) -> Answer:
     with session.view() as view:
         done = ops.sign(session.root, values.bundle, key=values.key, password=_password, emit=view.show)
     told = [
-        f"{one.what:<7} {one.tag}  {one.digest[:_DIGITS]}  {'signed' if one.new else 'was signed before'}"
+        f"{one.what:<7} {one.tag}  {short(one.digest)}  {'signed' if one.new else 'was signed before'}"
         for one in done.manifests
     ]
     if done.statements:

@@ -10,6 +10,7 @@ from typing import Any
 from modeldeploy import ops
 from modeldeploy.cli import report, text
 from modeldeploy.cli.session import Answer, Session
+from modeldeploy.oci.descriptor import short
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from modeldeploy.ops.deployed import Place
     from modeldeploy.ops.inventory import BundleDetails, BundleLine, Collected
 
-_DIGITS = 19
-"""Letters of a digest that tell it from others: ``sha256:`` and twelve."""
 _SIGNS = {"added": "+", "removed": "-", "changed": "~", "mode": "~"}
 
 
@@ -78,7 +77,7 @@ def _bundle_row(line: BundleLine) -> tuple[str, ...]:
     commit = line.commit[:8] + ("+changes" if line.dirty else "")
     return (
         line.ref,
-        line.digest[:_DIGITS],
+        short(line.digest),
         text.size(line.size),
         text.size(line.disk),
         line.built[:16].replace("T", " ") or "-",
@@ -108,7 +107,7 @@ def _details(found: BundleDetails) -> Iterator[str]:
             f"{text.size(found.size)} in {found.files} files; {text.size(found.disk)} of disk are its own",
         ),
         ("python", f"{found.python} (locked on {found.lock.python})"),
-        ("packages", f"{found.lock.packages}, bentoml {found.lock.bentoml}, {found.lock.digest[:_DIGITS]}"),
+        ("packages", f"{found.lock.packages}, bentoml {found.lock.bentoml}, {short(found.lock.digest)}"),
         ("platforms", ", ".join(found.lock.platforms)),
         ("licence", found.license),
         *(("metadata", f"{key} = {_value(value)}") for key, value in found.metadata.items()),
@@ -188,7 +187,7 @@ def _collected(found: Collected) -> Iterator[str]:
     if rows:
         yield from text.table(("WHAT", "NAME", "SIZE"), rows)
     for kept in found.kept:
-        yield f"kept: {kept.name}  {kept.digest[:_DIGITS]}  {kept.why}"
+        yield f"kept: {kept.name}  {short(kept.digest)}  {kept.why}"
     yield from (f"not asked: {sentence}" for sentence in found.unasked)
     did = "would free" if found.dry_run else "freed"
     yield f"{did} {text.size(found.bytes)}" + ("; to do it: mdeploy gc" if found.dry_run and rows else "")

@@ -30,7 +30,7 @@ from modeldeploy.image.base.model import Base
 from modeldeploy.image.base.model import Package as Listed
 from modeldeploy.image.base.tree import Tree
 from modeldeploy.image.cache import ImageCache
-from modeldeploy.oci.descriptor import Blob, Descriptor, Platform
+from modeldeploy.oci.descriptor import Blob, Descriptor, Platform, short
 from modeldeploy.oci.manifest import LAYER_GZIP
 
 BUILDER = 1
@@ -229,7 +229,7 @@ def _compressed(plain: Path, packed: Path) -> Layer:
 def _insist(locked: DebianBase, layer: Layer) -> None:
     if locked.layer and layer != locked.layer:
         raise BundleError(
-            f"the base came out as {layer.diff_id[:19]}, and the lock tells {locked.layer.diff_id[:19]}: "
+            f"the base came out as {short(layer.diff_id)}, and the lock tells {short(locked.layer.diff_id)}: "
             "the lock was edited, or mdeploy has a bug",
             hint="restore the lock from version control, or lock anew: mdeploy image --upgrade",
         )

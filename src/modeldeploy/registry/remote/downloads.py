@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from modeldeploy.errors import RegistryRefused
-from modeldeploy.oci.descriptor import Descriptor
+from modeldeploy.oci.descriptor import Descriptor, short
 from modeldeploy.registry.remote import refusals
 from modeldeploy.registry.remote.auth import Scopes
 from modeldeploy.registry.remote.refusals import Broken
@@ -116,7 +116,7 @@ def opened(
     session: Session, repository: str, scopes: Scopes, descriptor: Descriptor, start: int
 ) -> Iterator[BinaryIO]:
     """A stream of a blob's bytes from an offset."""
-    what = f"content {descriptor.digest[:19]} of {repository}"
+    what = f"content {short(descriptor.digest)} of {repository}"
     if not 0 <= start <= descriptor.size:
         raise RegistryRefused(f"{what} has {descriptor.size} bytes; there is no byte {start}")
     url = session.url(repository, f"blobs/{descriptor.digest}")

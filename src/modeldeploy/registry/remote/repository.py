@@ -13,7 +13,7 @@ from typing import BinaryIO
 from urllib.parse import urljoin
 
 from modeldeploy.errors import RegistryRefused
-from modeldeploy.oci.descriptor import DIGEST, Blob, Descriptor
+from modeldeploy.oci.descriptor import DIGEST, Blob, Descriptor, short
 from modeldeploy.registry.base import Moved, Sent
 from modeldeploy.registry.names import insist_on_name, insist_on_tag
 from modeldeploy.registry.remote import claims, downloads, refusals, tagging, uploads
@@ -74,7 +74,7 @@ class RemoteRepository:
         return self._is_there(Descriptor("", _digest(digest), -1))
 
     def _is_there(self, descriptor: Descriptor) -> bool:
-        tries = self._session.tries(f"content {descriptor.digest[:19]} of {self._name}")
+        tries = self._session.tries(f"content {short(descriptor.digest)} of {self._name}")
         while True:
             try:
                 return uploads.is_there(self._session, self._name, self._pull, descriptor)

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from modeldeploy.errors import RegistryRefused
-from modeldeploy.oci.descriptor import Blob, Descriptor
+from modeldeploy.oci.descriptor import Blob, Descriptor, short
 from modeldeploy.registry.base import Moved, Sent
 from modeldeploy.registry.remote import refusals
 from modeldeploy.registry.remote.auth import Scopes
@@ -76,7 +76,7 @@ class Upload:
     def __init__(self, session: Session, repository: str, scopes: Scopes, blob: Blob, moved: Moved) -> None:
         self._session, self._repository, self._scopes = session, repository, scopes
         self._blob, self._moved = blob, moved
-        self._what = f"room for content {blob.descriptor.digest[:19]} in {repository}"
+        self._what = f"room for content {short(blob.descriptor.digest)} in {repository}"
         self._size = blob.descriptor.size
         self._base = self._told = self._wire = 0
         self._piece = PIECE
@@ -238,7 +238,7 @@ class Upload:
         if "DIGEST_INVALID" in reason or "digest" in reason.lower():
             if problem := _differs(self._blob):
                 return RegistryRefused(
-                    f"{self._blob.descriptor.digest[:19]} is not what is to be sent: {problem}",
+                    f"{short(self._blob.descriptor.digest)} is not what is to be sent: {problem}",
                     hint="the file has changed since it was read; run the same command again",
                 )
             reason = "the content was changed on its way"
@@ -269,7 +269,7 @@ def _differs(blob: Blob) -> str:
 
 def is_there(session: Session, repository: str, scopes: Scopes, descriptor: Descriptor) -> bool:
     """Whether a repository has a blob, tried once. A size of -1 is that of any."""
-    what = f"content {descriptor.digest[:19]} of {repository}"
+    what = f"content {short(descriptor.digest)} of {repository}"
     url = session.url(repository, f"blobs/{descriptor.digest}")
     answer = session.once(Ask("HEAD", url, what, scopes, (200, 404)))
     answer.drop_body()
@@ -293,7 +293,7 @@ def mounted(
     session: Session, repository: str, source: str, scopes: Scopes, digest: str
 ) -> tuple[bool, str | None]:
     """Ask to take a blob over from another repository: whether it was, else where it may be uploaded."""
-    what = f"content {digest[:19]} of {source} for {repository}"
+    what = f"content {short(digest)} of {source} for {repository}"
     base = session.url(repository, "blobs/uploads/")
     url = f"{base}?mount={quote(digest, safe='')}&from={quote(source, safe='')}"
     try:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from modeldeploy.errors import RegistryRefused, RegistryUnavailable
-from modeldeploy.oci.descriptor import Blob
+from modeldeploy.oci.descriptor import Blob, short
 from modeldeploy.registry.base import Moved
 from modeldeploy.registry.s3.bucket import Bucket
 from modeldeploy.registry.s3.faults import Answered
@@ -81,7 +81,7 @@ def push(bucket: Bucket, key: str, blob: Blob, moved: Moved) -> int:
                 raise bucket.error(answer) from answer
             moved(-upload.sent)
     raise RegistryUnavailable(
-        f"{bucket.where}: others keep ending the upload of {blob.descriptor.digest[:19]}…",
+        f"{bucket.where}: others keep ending the upload of {short(blob.descriptor.digest)}…",
         hint="run the same command again when no other push of the same content runs",
     )
 
@@ -242,7 +242,7 @@ class _Upload:
         found = self._bucket.head(self._key)
         if not found or found["ContentLength"] != self._blob.descriptor.size:
             raise RegistryRefused(
-                f"{self._bucket.where} put {self._blob.descriptor.digest[:19]}… together wrongly",
+                f"{self._bucket.where} put {short(self._blob.descriptor.digest)}… together wrongly",
                 hint="run the same command again; if it stays so, this server is not compatible with S3",
             )
 
@@ -269,6 +269,6 @@ def _check(bucket: Bucket, blob: Blob, size: int, found: str) -> None:
     wanted = blob.descriptor
     if (size, f"sha256:{found}") != (wanted.size, wanted.digest):
         raise RegistryRefused(
-            f"what was to be sent to {bucket.where} is not {wanted.digest[:19]}… of {wanted.size} bytes",
+            f"what was to be sent to {bucket.where} is not {short(wanted.digest)}… of {wanted.size} bytes",
             hint="it was changed or damaged on this disk: build it again (mdeploy build)",
         )
