@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import build, envoy, images, machine, ready, report, rollback, start
+from benchmarks import build, envoy, images, machine, ready, report, rollback, serving, start
 from benchmarks.board import Board
 from benchmarks.place import Place
 
@@ -22,9 +22,10 @@ SCENARIOS: Mapping[str, ModuleType] = {
     "rollback": rollback,
     "envoy": envoy,
     "images": images,
+    "serving": serving,
 }
-ONLY_BY_NAME = {"images"}
-"""What needs root and a Docker engine, and takes a quarter of an hour a round."""
+ONLY_BY_NAME = {"images", "serving"}
+"""What needs more than this project (Docker as root; wrk and five environments), and many minutes a round."""
 
 
 def main() -> None:
@@ -64,7 +65,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Side-by-side measurements. Needs a machine that does nothing else, and some minutes.",
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"{', '.join(SCENARIOS)}; otherwise all but images"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"{', '.join(SCENARIOS)}; otherwise all but images and serving",
     )
     parser.add_argument("--rounds", type=int, default=5, help="how often all take turns (default: 5)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write every single value, as JSON")

@@ -120,15 +120,12 @@ def side_by_side(address: Address, request: bytes, seconds: float, *, connection
     return latencies
 
 
-_READY = b"GET /readyz HTTP/1.1\r\nhost: benchmark\r\nconnection: close\r\n\r\n"
-
-
-def first_200(address: Address, *, within: float, body: bytes | None = None) -> float:
-    """Ask ``GET /readyz`` (or, with a body, ``POST /predict``) until it answers 200. Returns when that was.
+def first_200(address: Address, *, within: float, body: bytes | None = None, path: str = "/readyz") -> float:
+    """Ask ``GET`` of a path (or, with a body, ``POST /predict``) until it answers 200. Returns when that was.
 
     Raises `Failed` if it was not within so many seconds.
     """
-    request = _READY if body is None else _prediction(body)
+    request = _health(path) if body is None else _prediction(body)
     over = time.perf_counter() + within
     while time.perf_counter() < over:
         try:
@@ -141,6 +138,10 @@ def first_200(address: Address, *, within: float, body: bytes | None = None) -> 
             return time.perf_counter()
         time.sleep(0.005)
     raise Failed(f"{address} was not ready within {within:g} s")
+
+
+def _health(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nhost: benchmark\r\nconnection: close\r\n\r\n".encode()
 
 
 def _prediction(body: bytes) -> bytes:

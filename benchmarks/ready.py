@@ -46,8 +46,8 @@ def serve(project: Project, port: int) -> list[str | Path]:
 def _bentoml(project: Project) -> Task:
     def task() -> dict[str, float]:
         port = free_port()
-        with running(serve(project, port), cwd=project.folder) as began:
-            return {"ready s": first_200(("127.0.0.1", port), within=_WITHIN) - began}
+        with running(serve(project, port), cwd=project.folder) as bentoml:
+            return {"ready s": first_200(("127.0.0.1", port), within=_WITHIN) - bentoml.began}
 
     return task
 
@@ -55,8 +55,8 @@ def _bentoml(project: Project) -> Task:
 def _worker(project: Project, socket: Path) -> Task:
     def task() -> dict[str, float]:
         argv, env = command(project.bundle, socket=socket)
-        with running(argv, cwd=project.folder, env=env, exact=True) as began:
-            return {"ready s": first_200(socket, within=_WITHIN) - began}
+        with running(argv, cwd=project.folder, env=env, exact=True) as worker:
+            return {"ready s": first_200(socket, within=_WITHIN) - worker.began}
 
     return task
 

@@ -44,11 +44,19 @@ def timed(
     return Took(wall, used.ru_utime + used.ru_stime)
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A program that runs: when it was started, by ``time.perf_counter()``, and its process group."""
+
+    began: float
+    group: int
+
+
 @contextmanager
 def running(
     command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str] | None = None, exact: bool = False
-) -> Iterator[float]:
-    """A program that runs while the context lasts, with all its children. Yields when it was started.
+) -> Iterator[Started]:
+    """A program that runs while the context lasts, with all its children. Yields what is known of it.
 
     ``exact``: ``env`` is its whole environment, not an addition to this process's.
     """
@@ -63,7 +71,7 @@ def running(
         start_new_session=True,
     )
     try:
-        yield began
+        yield Started(began, child.pid)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGTERM)

@@ -18,7 +18,7 @@ from modeldeploy import files
 from modeldeploy.bundle import bento, lock, stage
 from modeldeploy.bundle.build import Built, build_recipe
 from modeldeploy.bundle.manifest import MANIFEST, Manifest
-from modeldeploy.bundle.recipe import Recipe
+from modeldeploy.bundle.recipe import ModelRecipe, Recipe
 from modeldeploy.bundle.stage import Item
 from modeldeploy.bundle.store import BundleStore
 from modeldeploy.events import Event
@@ -67,8 +67,7 @@ def recipe_for(root: Path, **changes: Any) -> Recipe:
         "root": root,
         "name": "digits",
         "version": "1.0.0",
-        "model": root / "model.onnx",
-        "framework": None,
+        "models": (ModelRecipe("digits", root / "model.onnx"),),
         "golden": None,
         "rtol": 1e-4,
         "atol": 1e-5,
@@ -78,6 +77,9 @@ def recipe_for(root: Path, **changes: Any) -> Recipe:
         "include": (),
         "exclude": (),
     }
+    if "model" in changes or "framework" in changes:
+        path, framework = changes.pop("model", root / "model.onnx"), changes.pop("framework", None)
+        changes["models"] = (ModelRecipe(changes.get("name", "digits"), path, framework),)
     return Recipe(**(values | changes))
 
 

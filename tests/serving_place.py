@@ -13,22 +13,26 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import uv
 
 from modeldeploy import serving
 
-REQUIREMENTS = ("bentoml>=1.4.39,<1.5", "httptools", "onnxruntime>=1.20,<2", "uvloop")
+REQUIREMENTS = ("bentoml>=1.4.39,<1.5", "httptools", "onnxruntime>=1.20,<2", "orjson>=3.10,<4", "uvloop")
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "templates" / "onnx"
 
-DIGITS: dict[str, Any] = {
-    "name": "digits",
-    "model": "model.onnx",
-    "framework": "onnx",
+_TENSORS: dict[str, Any] = {
     "inputs": [{"name": "image", "dtype": "float32", "shape": ["batch", 64], "minimum": 0, "maximum": 16}],
     "outputs": [
         {"name": "digit", "dtype": "int64", "shape": ["batch"]},
         {"name": "probability", "dtype": "float32", "shape": ["batch", 10]},
     ],
+}
+DIGITS: dict[str, Any] = {
+    "format": 2,
+    "name": "digits",
+    **_TENSORS,
+    "models": {"digits": {"framework": "onnx", "path": "model.onnx", **_TENSORS}},
 }
 
 OWN_SERVICE = """
@@ -73,6 +77,8 @@ def build_bento(python: Path, source: Path, service: str, bundle: Path) -> Path:
         f"service: {service}\nname: bundle\ninclude: ['*']\npython: {{lock_packages: false}}\n"
     )
     env = {**os.environ, "BENTOML_HOME": str(source.parent / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    # With uv in sight, or BentoML would install one.
+    env["PATH"] = f"{Path(uv.find_uv_bin()).parent}{os.pathsep}{env['PATH']}"
     build: list[str | Path] = [python.with_name("bentoml"), "build", "--version", "1", "--output", "tag", "."]
     subprocess.run(build, cwd=source, env=env, check=True, capture_output=True)
     shutil.move(source.parent / "bentoml" / "bentos" / "bundle" / "1", bundle)

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import modeldeploy
 from modeldeploy import audit, errors
-from modeldeploy.bundle.lock import ONNX, SERVING
+from modeldeploy.bundle import frameworks
+from modeldeploy.bundle.lock import ARROW, SERVING
+from modeldeploy.serving.observe import tracing
+from modeldeploy.serving.protocols import grpc
 from pages import DOCS, REPOSITORY
 
 SOURCE = Path(modeldeploy.__file__).parent
@@ -38,7 +41,8 @@ def test_every_dependency_has_its_line_and_no_other_has() -> None:
         *(each for extra in project["project"]["optional-dependencies"].values() for each in extra),
         *project["build-system"]["requires"],
         *SERVING,
-        *ONNX,
+        *(each for packages in frameworks.PACKAGES.values() for each in packages),
+        *(frameworks.TABLES, ARROW, *grpc.REQUIREMENTS, *tracing.REQUIREMENTS),
     ]
 
     assert first_cells("explanation/dependencies.md") == {package(requirement) for requirement in asked}

@@ -22,27 +22,30 @@ REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "modeldeploy.toml.example"
 REMEDY = "make it anew: python -m modeldeploy.config.document docs/reference"
 
-FREE = [("env",), ("metadata",), ("ignore",), ("trust",)]
+FREE = [("env",), ("metadata",), ("ignore",), ("trust",), ("connect",)]
 """Tables whose keys are the user's."""
+TABLES = [("models",), ("targets",), ("policy",)]
+"""Tables of tables that the user names."""
 KEYS = list(describe.every_key())
 
 
 def example() -> dict[str, Any]:
-    return tomllib.loads(EXAMPLE.read_text())
+    """The example with what it shows in place of other keys too: more than one file can say."""
+    return tomllib.loads(EXAMPLE.read_text().replace("#! ", ""))
 
 
 def paths(value: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     if not isinstance(value, dict) or at[-1:] in FREE:
         return
     for key, item in value.items():
-        name = "NAME" if at in (("targets",), ("policy",)) else key
+        name = "NAME" if at in TABLES else key
         yield (*at, name)
         yield from paths(item, (*at, name))
 
 
 def test_the_example_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "modeldeploy.toml").write_text(EXAMPLE.read_text())
-    for name in ("model.onnx", "golden.npz", "service.py", "ca.pem", "cosign.pub"):
+    for name in ("model.onnx", "golden.npz", "service.py", "ca.pem", "cosign.pub", "hooks.py"):
         (tmp_path / name).touch()
     monkeypatch.setenv("REGISTRY_TOKEN", "x")
     only_for_a_bucket = {"profile", "region", "endpoint"}
@@ -52,7 +55,7 @@ def test_the_example_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_example_shows_every_key_and_no_other() -> None:
-    assert set(paths(example())) - {("targets", "NAME"), ("policy", "NAME")} == {key.path for key in KEYS}
+    assert set(paths(example())) - {(*table, "NAME") for table in TABLES} == {key.path for key in KEYS}
 
 
 def test_the_example_has_a_comment_above_every_key() -> None:
@@ -60,7 +63,7 @@ def test_the_example_has_a_comment_above_every_key() -> None:
     bare = [
         line
         for above, line in itertools.pairwise(lines)
-        if not line.startswith("#") and not above.startswith("#")
+        if not line.startswith(("# ", "#:")) and not above.startswith("#")
     ]
     assert bare == []
 
@@ -89,7 +92,7 @@ def test_every_key_is_described_with_an_example_that_holds(key: describe.Key) ->
 def with_value(values: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
     table = values
     for name in path[:-1]:
-        table = table["local" if name == "NAME" else name]
+        table = next(iter(table.values())) if name == "NAME" else table[name]
     table[path[-1]] = value
     return values
 
@@ -155,7 +158,7 @@ def test_what_an_editor_refuses_mdeploy_refuses_too(key: describe.Key, value: An
 
 @pytest.mark.parametrize("path", sorted({key.path[:-1] for key in KEYS}), ids=".".join)
 def test_an_editor_refuses_unknown_keys_in_every_table(path: tuple[str, ...]) -> None:
-    if path in (("targets",), ("policy",)):
+    if path in TABLES:
         return
     assert not VALIDATOR.is_valid(with_value(example(), (*path, "unknwon"), 1))
 

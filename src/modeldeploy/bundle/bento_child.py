@@ -29,7 +29,7 @@ def main() -> None:
     """Build, and write the answer."""
     request = json.loads(Path(sys.argv[1]).read_text())
     source = request["source"]
-    for name in [name for name in os.environ if name.startswith("BENTOML_CONFIG")]:
+    for name in [name for name in os.environ if name.startswith(("BENTOML_CONFIG", "MDEPLOY_"))]:
         del os.environ[name]  # settings of this machine are not the bundle's
     sys.path[0] = source
     os.chdir(source)
@@ -95,7 +95,7 @@ def _settle(bento: Path, lock: str, *, generated: bool) -> None:
     info = yaml.safe_load(path.read_text(encoding="utf-8"))
     info["creation_time"] = CREATED
     for service in info["services"] if generated else ():
-        service["config"].pop("threads", None)  # the generated service counts them where it runs
+        service["config"].pop("traffic", None)  # the generated service reads its limits where it runs
     if info.get("image"):
         # Without hashes: this text is parsed at every start. Images are built from requirements.txt below.
         pins = [line.rstrip(" \\") for line in lock.splitlines() if not line.startswith(" ")]

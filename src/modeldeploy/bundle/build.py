@@ -9,17 +9,44 @@ it made the same one before), and the finished folder is added to the store by o
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modeldeploy import files
-from modeldeploy.bundle import bento, facts, formats, lock, npz, pickles, progress, sources, stage
+from modeldeploy.bundle import (
+    archives,
+    bento,
+    code_check,
+    facts,
+    frameworks,
+    lock,
+    npz,
+    pickles,
+    progress,
+    service,
+    sources,
+    stage,
+)
+from modeldeploy.bundle.described import Bundled
+from modeldeploy.bundle.environment import Environment
 from modeldeploy.bundle.inspection import ModelFacts, inspect
-from modeldeploy.bundle.manifest import BUILD_FACTS, GENERATED, MANIFEST, SOURCE, Golden, Manifest, canonical
-from modeldeploy.bundle.recipe import Recipe
+from modeldeploy.bundle.manifest import (
+    BUILD_FACTS,
+    GENERATED,
+    MANIFEST,
+    SOURCE,
+    Golden,
+    Manifest,
+    NamedModel,
+    canonical,
+)
+from modeldeploy.bundle.recipe import ModelRecipe, Recipe
+from modeldeploy.bundle.service import Planned
+from modeldeploy.bundle.signature import Signature
 from modeldeploy.bundle.stage import Item
 from modeldeploy.bundle.store import BundleStore, Stored
 from modeldeploy.errors import BundleError
@@ -48,7 +75,9 @@ class Inputs:
     """All that a bundle is made from, looked at and checked, nothing of it copied yet."""
 
     recipe: Recipe
-    model: ModelFacts
+    models: tuple[ModelFacts, ...]
+    """In the order of the recipe."""
+    service: Planned
     lock: lock.Lock
     weights: tuple[Item, ...]
     code: tuple[Item, ...]
@@ -69,14 +98,26 @@ class Inputs:
 
     def loadable(self) -> Iterator[pickles.Candidate]:
         """Files of the project that the service could load, the model first."""
-        custom = self.model.framework == formats.CUSTOM
-        for number, item in enumerate((*self.weights, *self.code)):
-            if isinstance(item.source, Path):
+        custom = {facts.files[0] for facts in self.models if facts.framework == frameworks.CUSTOM}
+        # PyTorch reads these itself, and nothing of Python's can be called from them.
+        scripts = {facts.path for facts in self.models if facts.options.get("format") == archives.SCRIPT}
+        for item in (*self.weights, *self.code):
+            if isinstance(item.source, Path) and item.source not in scripts:
                 name = item.file.path.removeprefix(f"{SOURCE}/")
-                yield pickles.Candidate(name, item.source, sure=custom and not number)
+                yield pickles.Candidate(name, item.source, sure=item.source in custom)
 
     @property
-    def service(self) -> bento.Service:
+    def signature(self) -> Signature | None:
+        """What clients send and get; None for a service of the project's own that says nothing of it."""
+        return self.service.signature
+
+    @property
+    def framework(self) -> str:
+        """The models' frameworks, each once."""
+        return "+".join(sorted({facts.framework for facts in self.models}))
+
+    @property
+    def bento(self) -> bento.Service:
         """What BentoML's part is made from."""
         recipe = self.recipe
         return bento.Service(recipe.name, recipe.entrypoint or GENERATED, recipe.python, self.lock, self.code)
@@ -89,19 +130,27 @@ class Inputs:
         return Manifest(
             name=recipe.name,
             version=recipe.version,
-            framework=self.model.framework,
+            framework=self.framework,
             entrypoint=recipe.entrypoint or GENERATED,
             model=tuple(item.file.path for item in self.weights),
             python=recipe.python,
             lock=self.lock.digest,
             requirements=tuple(sorted(recipe.requirements)),
-            signature=self.model.signature,
+            signature=self.signature,
             golden=Golden(golden, self.samples, recipe.rtol, recipe.atol) if golden else None,
             files=tuple(item.file for item in items),
             python_full=self.lock.python,
             platforms=self.lock.platforms,
             license=recipe.license,
             metadata=recipe.metadata,
+            models=self._each_model() if len(self.models) > 1 else (),
+            protocols=recipe.service.protocols,
+        )
+
+    def _each_model(self) -> tuple[NamedModel, ...]:
+        named = zip(self.recipe.models, self.models, stage.model_paths(self.recipe), strict=True)
+        return tuple(
+            NamedModel(model.name, facts.framework, f"{SOURCE}/{path}") for model, facts, path in named
         )
 
 
@@ -155,24 +204,55 @@ def build_recipe(recipe: Recipe, *, emit: Emit, upgrade: bool = False) -> Built:
 
 def gather(recipe: Recipe, *, emit: Emit, upgrade: bool = False) -> Inputs:
     """Look at all inputs of a build, and resolve the lock if it does not fit them. Raises `BundleError`."""
-    found = look(recipe, lock.Lock(""))
-    return replace(found, lock=_lock(recipe, emit=emit, upgrade=upgrade))
+    resolved = functools.cache(lambda: _lock(recipe, emit=emit, upgrade=upgrade))
+    found = _look(recipe, lock.Lock(""), _bundled(recipe, resolved, emit))
+    return replace(found, lock=resolved())
 
 
 def look(recipe: Recipe, locked: lock.Lock) -> Inputs:
     """The same with a lock that is there already, whether it fits or not. Writes nothing into the project."""
-    own = recipe.entrypoint is not None
-    model = inspect(recipe.model, insisted=recipe.framework, own_service=own)
+    return _look(recipe, locked, _bundled(recipe, lambda: locked, lambda _: None))
+
+
+def _bundled(recipe: Recipe, resolved: Callable[[], lock.Lock], emit: Emit) -> Bundled:
+    """Lock and environment for the models that only their own framework can read; others need neither yet."""
+
+    def python() -> Path:
+        if not resolved().text:
+            raise BundleError("the model's packages are not locked yet", hint="mdeploy build")
+        made = Environment.for_lock(resolved().text, recipe.python)
+        made.create(emit)
+        return made.python
+
+    return Bundled(resolved, python)
+
+
+def _inspected(recipe: Recipe, model: ModelRecipe, bundled: Bundled) -> ModelFacts:
+    return inspect(
+        model.path,
+        insisted=model.framework,
+        own_service=recipe.entrypoint is not None,
+        asked=model,
+        trusted=stage.inside(recipe, model.path) in recipe.trust,
+        bundled=bundled,
+        code=recipe.root,
+    )
+
+
+def _look(recipe: Recipe, locked: lock.Lock, bundled: Bundled) -> Inputs:
+    models = tuple(_inspected(recipe, model, bundled) for model in recipe.models)
     found = sources.collect(recipe.root, recipe.include, recipe.exclude)
-    if recipe.entrypoint:
-        _check_entrypoint(recipe.entrypoint, found)
-    weights = stage.model_items(recipe, model)
-    samples = npz.samples_in(recipe.golden, model.signature) if recipe.golden else 0
+    for key, named in recipe.code_names.items():
+        code_check.insist(key, named, found)
+    weights = stage.model_items(recipe, models)
+    planned = service.plan(recipe, models, stage.model_paths(recipe))
+    samples = npz.samples_in(recipe.golden, planned.signature) if recipe.golden else 0
     in_model = {item.file.path for item in weights}
-    code = stage.code_items(recipe, model, found, weights[0].file.path)
+    code = stage.code_items(recipe, found, planned)
     return Inputs(
         recipe=recipe,
-        model=model,
+        models=models,
+        service=planned,
         lock=locked,
         weights=weights,
         code=tuple(item for item in code if item.file.path not in in_model),
@@ -187,7 +267,7 @@ def assemble(inputs: Inputs, folder: Path, *, emit: Emit, take: stage.Take | Non
     recipe = inputs.recipe
     staged = (*inputs.weights, *inputs.code, *inputs.golden)
     stage.write(staged, folder, take)
-    made = bento.skeleton(inputs.service, version=recipe.version, staged=folder / SOURCE, emit=emit)
+    made = bento.skeleton(inputs.bento, version=recipe.version, staged=folder / SOURCE, emit=emit)
     stage.drop_strangers(staged, folder)
     manifest = inputs.manifest(made)
     told = facts.to_bytes(facts.gather(recipe.root, inputs.lock))
@@ -220,13 +300,3 @@ def _lock(recipe: Recipe, *, emit: Emit, upgrade: bool) -> lock.Lock:
         made = lock.resolve(recipe, upgrade=upgrade)
         told |= {"packages": made.count, "message": f"locked {made.count} packages in {lock.FILENAME}"}
     return made
-
-
-def _check_entrypoint(entrypoint: str, found: sources.Found) -> None:
-    module = entrypoint.partition(":")[0].replace(".", "/")
-    if not {f"{module}.py", f"{module}/__init__.py"} & found.files.keys():
-        there = [path for path in found.files if path.endswith(".py")]
-        raise BundleError(
-            f"[service] entrypoint is '{entrypoint}', but [build] include does not take in {module}.py",
-            hint=f"it takes in {', '.join(there[:8])}" if there else f'set include = ["{module}.py"]',
-        )

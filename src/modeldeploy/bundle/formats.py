@@ -2,69 +2,121 @@
 
 from __future__ import annotations
 
+import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from modeldeploy.bundle import onnxfile
+from modeldeploy.bundle import archives, mistakes, onnxfile
+from modeldeploy.bundle.frameworks import (
+    CALLED,
+    CUSTOM,
+    LIGHTGBM,
+    ONNX,
+    PYTHON,
+    SKLEARN,
+    TENSORFLOW,
+    TORCH,
+    XGBOOST,
+)
 from modeldeploy.errors import BundleError
 
-ONNX = "onnx"
-CUSTOM = "custom"
-"""A model that only the project's own service understands."""
 PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".sav", ".dill", ".p")
 """How the names of files end that are pickles even where their first bytes do not say so."""
-
-_OWN_SERVICE = 'write your own BentoML service and name it: [service] entrypoint = "service:NAME"'
-_EXPORT = f"export it to ONNX, or {_OWN_SERVICE}"
 _HEAD = 512
-
-_PICKLE = "a Python pickle (scikit-learn and joblib write these)"
-_STARTS: tuple[tuple[bytes, str], ...] = (
-    (b"PK\x03\x04", "a zip archive (PyTorch .pt, Keras .keras and NumPy .npz are such)"),
-    (b"\x80\x02", _PICKLE),
-    (b"\x80\x03", _PICKLE),
-    (b"\x80\x04", _PICKLE),
-    (b"\x80\x05", _PICKLE),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5)"),
-    (b"\x93NUMPY", "a NumPy array (.npy)"),
-    (b"GGUF", "a GGUF model"),
-    (b"binf", "an XGBoost model"),
-    (b"tree\nversion=", "a LightGBM model"),
-    (b"\x89PNG", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"GIF8", "a GIF picture"),
-    (b"%PDF", "a PDF document"),
-    (b"\x7fELF", "a program (ELF)"),
-    (b"\x1f\x8b", "a gzip file"),
-    (b"BZh", "a bzip2 file"),
-    (b"\xfd7zXZ", "an xz file"),
-    (b"\x28\xb5\x2f\xfd", "a zstd file"),
-    (b"#!", "a script"),
-)
-_INSIDE: tuple[tuple[int, bytes, str], ...] = (
-    (4, b"TFL3", "a TensorFlow Lite model"),
-    (4, b"ORTM", "a model in ONNX Runtime's own format (.ort)"),
-    (8, b'{"', "a safetensors file"),
-    (257, b"ustar", "a tar archive"),
-)
+_PICKLE = re.compile(rb"\x80[\x02-\x05]|\x1f\x8b|BZh|\xfd7zXZ|x[\x01\x5e\x9c\xda]|\x5d\x00\x00")
+"""How pickles begin, also those that joblib has compressed."""
+_XGBOOST = re.compile(rb'\s*\{\s*"learner"\s*:|\{[LlIiUu]\x00*\x07learner')
+"""How its JSON and its UBJSON begin."""
+_LIGHTGBM = re.compile(rb"tree\r?\nversion=")
 
 
-def framework_of(model: Path, *, own_service: bool) -> str:
-    """The framework of a model file, at a glance.
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a model is. ``options``: what its framework's runtime must know to load it."""
+
+    framework: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def recognise(model: Path, *, insisted: str | None = None, own_service: bool = False) -> Kind:
+    """What a model is, at a glance. ``insisted``: the framework that the project names.
 
     With ``own_service`` any content will do. Raises `BundleError` with what was found in place of a model,
     and what to do.
     """
+    if own_service:
+        found = Kind(_for_own_service(model))
+    elif insisted == PYTHON:
+        _head(model) if model.is_file() else _folder_exists(model)
+        return Kind(PYTHON)
+    else:
+        found = _folder(model) if model.is_dir() else _file(model, insisted)
+    if insisted not in {None, found.framework}:
+        raise BundleError(
+            f"[model] framework is '{insisted}', but {model.name} is {CALLED[found.framework]}",
+            hint="leave framework out, or give the model's path that you meant",
+        )
+    return found
+
+
+def _for_own_service(model: Path) -> str:
+    if model.is_dir():
+        return CUSTOM
+    refuse_mistakes(model)
     try:
         onnxfile.glance(model)
-    except onnxfile.NotOnnx as error:
-        if own_service:
-            return CUSTOM
-        raise _not_onnx(model, _head(model), str(error)) from error
+    except onnxfile.NotOnnx:
+        return CUSTOM
     except onnxfile.Damaged as error:
         raise _damaged(model, error) from error
     return ONNX
+
+
+def _folder_exists(model: Path) -> None:
+    if not model.exists():
+        raise BundleError(
+            f"cannot read the model {model}: no such file or folder", hint="set [model] path to it"
+        )
+
+
+def _folder(model: Path) -> Kind:
+    if (model / "saved_model.pb").is_file():
+        return Kind(TENSORFLOW)
+    raise mistakes.folder(model)
+
+
+def _file(model: Path, insisted: str | None) -> Kind:
+    refuse_mistakes(model)
+    head = _head(model)
+    if head.startswith(b"PK\x03\x04"):
+        return _archive(model)
+    if _XGBOOST.match(head):
+        return Kind(XGBOOST)
+    if _LIGHTGBM.match(head):
+        return Kind(LIGHTGBM)
+    if insisted == SKLEARN and _PICKLE.match(head):
+        return Kind(SKLEARN, {"format": "pickle"})
+    try:
+        onnxfile.glance(model)
+    except onnxfile.NotOnnx as error:
+        raise mistakes.file(model, head, str(error)) from error
+    except onnxfile.Damaged as error:
+        raise _damaged(model, error) from error
+    return Kind(ONNX)
+
+
+def _archive(model: Path) -> Kind:
+    try:
+        kind = archives.kind_of(model)
+    except ValueError as error:
+        raise mistakes.damaged(model, str(error)) from error
+    if kind == archives.SKOPS:
+        return Kind(SKLEARN, {"format": kind})
+    if kind in {archives.EXPORTED, archives.SCRIPT}:
+        return Kind(TORCH, {"format": str(kind)})
+    raise mistakes.archive(model, kind)
 
 
 def external_data(model: Path) -> tuple[str, ...]:
@@ -85,7 +137,7 @@ def _damaged(model: Path, error: ValueError) -> BundleError:
 def _head(model: Path) -> bytes:
     try:
         if not stat.S_ISREG(model.stat().st_mode):
-            raise BundleError(f"{model} is a folder or a device; expected a model file", hint=_EXPORT)
+            raise BundleError(f"{model} is a folder or a device; expected a model file", hint=mistakes.EXPORT)
         with model.open("rb") as stream:
             return stream.read(_HEAD)
     except OSError as error:
@@ -105,28 +157,6 @@ def refuse_mistakes(model: Path) -> None:
         raise BundleError(
             f"{model.name} is a web page, not a model: its download failed", hint="download the model again"
         )
-
-
-def _not_onnx(model: Path, head: bytes, reason: str) -> BundleError:
-    kind = _kind(head)
-    if kind == _PICKLE:
-        return BundleError(
-            f"{model.name} is {kind}; this version of mdeploy serves ONNX models and does not unpickle",
-            hint=f"convert it (skl2onnx), or {_OWN_SERVICE}",
-        )
-    if kind:
-        return BundleError(f"{model.name} is {kind}; expected an ONNX model", hint=_EXPORT)
-    return BundleError(f"{model.name} is no ONNX model: {reason}; it starts with {head[:12]!r}", hint=_EXPORT)
-
-
-def _kind(head: bytes) -> str | None:
-    for start, kind in _STARTS:
-        if head.startswith(start):
-            return kind
-    for offset, mark, kind in _INSIDE:
-        if head[offset:].startswith(mark):
-            return kind
-    return "a JSON text" if head.lstrip().startswith((b"{", b"[")) else None
 
 
 def beside(model: Path, names: Sequence[str]) -> tuple[Path, ...]:

@@ -12,12 +12,12 @@ import contextlib
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from modeldeploy import files
-from modeldeploy.bundle import environment, uvtool, wheels
+from modeldeploy.bundle import environment, formats, frameworks, uvtool, wheels
 from modeldeploy.bundle.manifest import canonical
 from modeldeploy.bundle.recipe import Recipe
 from modeldeploy.errors import BundleError
@@ -39,10 +39,12 @@ _LARGEST = 20_000_000
 _URL = re.compile(r"@\s*(\S+)")
 
 BENTOML = "bentoml>=1.4.39,<1.5"
-SERVING = (BENTOML, "httptools>=0.6", "uvicorn>=0.30", 'uvloop>=0.19; sys_platform != "win32"')
+SERVING = (
+    *(BENTOML, "httptools>=0.6.4,<1", "numpy>=1.26,<3", "orjson>=3.10,<4", "uvicorn>=0.34,<0.60"),
+    'uvloop>=0.21,<1; sys_platform != "win32"',
+)
 """What every bundle needs to be served; the project's own requirements come on top."""
-ONNX = ("numpy>=1.26", "onnxruntime>=1.20")
-"""What the generated service needs besides."""
+ARROW = "pyarrow>=18,<27"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,36 @@ def pins(text: str) -> tuple[Pin, ...]:
 
 def wanted(recipe: Recipe) -> tuple[str, ...]:
     """All requirements that the lock must meet: the project's, and what serving needs."""
-    base = SERVING if recipe.entrypoint else SERVING + ONNX
-    return tuple(sorted({*base, *recipe.requirements}))
+    return tuple(sorted({*SERVING, *_frameworks(recipe), *_extras(recipe), *recipe.requirements}))
+
+
+def _extras(recipe: Recipe) -> Iterator[str]:
+    """What the protocols and the tracing run on that the project wants, and that most bundles do without."""
+    if "grpc" in recipe.service.protocols:
+        from modeldeploy.serving.protocols import grpc
+
+        yield from grpc.REQUIREMENTS
+    if "arrow" in recipe.service.protocols:
+        yield ARROW
+    if recipe.service.tracing:
+        from modeldeploy.serving.observe import tracing
+
+        yield from tracing.REQUIREMENTS
+
+
+def _frameworks(recipe: Recipe) -> tuple[str, ...]:
+    """What the models of a generated service run on. A model that cannot be read now counts as ONNX."""
+    if recipe.entrypoint:
+        return ()
+    found, tables = set(), False
+    for model in recipe.models:
+        try:
+            framework = formats.recognise(model.path, insisted=model.framework).framework
+        except BundleError:
+            framework = model.framework or frameworks.ONNX
+        found.add(framework)
+        tables |= framework == frameworks.SKLEARN and len({each.dtype for each in model.inputs}) > 1
+    return frameworks.packages(sorted(found), recipe.requirements, tables=tables)
 
 
 def present(recipe: Recipe) -> Lock | None:

@@ -5,8 +5,9 @@ the manifest's own bytes pins the whole content, and that is the bundle's digest
 JSON, UTF-8, keys sorted, files sorted by path, no white space, one newline at the end. Nothing in it
 depends on the folder, the user, the umask, the time zone, the locale or the clock.
 
-Keys that came later (licence, metadata, platforms, exact Python) are written only where they say something,
-and a key that a later mdeploy writes is kept as it is. So bundles of other versions keep their digests.
+Keys that came later (licence, metadata, platforms, exact Python, several models) are written only where they
+say something, and a key that a later mdeploy writes is kept as it is. So bundles of other versions keep their
+digests.
 
 Facts that may differ between two machines without making another bundle (git commit, tool versions) are
 in ``mdeploy-build.json`` beside it, which the manifest does not list.
@@ -39,6 +40,7 @@ MTIME = 315_532_800_000_000_000
 """Modification time of every file of a bundle, in nanoseconds: the first second of 1980, as in a wheel."""
 _WHOLE_VERSION = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+[a-z0-9]*)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_PROTOCOL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?")
 GENERATED = "mdeploy_service:service"
 """The service of a bundle whose project has none of its own."""
@@ -95,17 +97,37 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedModel:
+    """One of several models of a bundle."""
+
+    name: str
+    framework: str
+    path: str
+    """The file to load, or the folder."""
+
+    def to_json(self) -> dict[str, object]:
+        """JSON values."""
+        return {"name": self.name, "framework": self.framework, "path": self.path}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> NamedModel:
+        """Reads what `to_json` wrote."""
+        return cls(_word(NAME, value["name"]), str(value["framework"]), _inside(str(value["path"])))
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """All that mdeploy knows of a bundle without running it."""
 
     name: str
     version: str
     framework: str
-    """``onnx``, or ``custom`` for a model that only the project's own service understands."""
+    """``onnx``, say; ``custom`` for a model that only the project's own service understands; of several
+    models ``onnx+sklearn``, say."""
     entrypoint: str
     """The service as BentoML imports it from ``src/``, e.g. ``service:Digits``."""
     model: tuple[str, ...]
-    """Paths of the model's files in the bundle; the first is the one to load."""
+    """Paths of the models' files in the bundle; of one that is a single file, that one first."""
     python: str
     """The Python that its lock is for, e.g. ``3.11``."""
     lock: str
@@ -113,7 +135,7 @@ class Manifest:
     requirements: tuple[str, ...]
     """What the project asked for; the lock says what that became."""
     signature: Signature | None = None
-    """None for a model that only the project's own service understands."""
+    """What clients send and get; None for a service of the project's own that says nothing of it."""
     golden: Golden | None = None
     files: tuple[File, ...] = ()
     python_full: str = ""
@@ -124,6 +146,10 @@ class Manifest:
     """The model's licence as an SPDX expression; "" where the project names none."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What the project tells of the model: metrics, data set, lineage. JSON values."""
+    models: tuple[NamedModel, ...] = ()
+    """Where there are several; how they are one says ``mdeploy_service.json``."""
+    protocols: tuple[str, ...] = ()
+    """What it speaks besides HTTP and what every service reads: ``arrow``, ``grpc``."""
     others: Mapping[str, Any] = field(default_factory=dict)
     """Keys that a later mdeploy wrote: not understood, and kept, since they are part of the digest."""
 
@@ -147,6 +173,8 @@ class Manifest:
             "platforms": list(self.platforms),
             "license": self.license,
             "metadata": dict(self.metadata),
+            "models": [model.to_json() for model in self.models],
+            "protocols": list(self.protocols),
         }
         value = {
             **self.others,
@@ -201,6 +229,8 @@ class Manifest:
             platforms=tuple(_platform(one) for one in value.get("platforms", ())),
             license=str(value.get("license", "")),
             metadata=dict(value.get("metadata", {})),
+            models=tuple(NamedModel.from_json(model) for model in value.get("models", ())),
+            protocols=tuple(_protocol(one) for one in value.get("protocols", ())),
             others={key: said for key, said in value.items() if key not in _KEYS},
         )
 
@@ -267,6 +297,12 @@ def _insist_on_form(canonical: bytes, found: bytes) -> None:
     """One manifest has one digest: what was read must be all that was written."""
     if canonical != found:
         raise ValueError("it is not in the one form that manifests have")
+
+
+def _protocol(text: object) -> str:
+    if not isinstance(text, str) or not _PROTOCOL.fullmatch(text):
+        raise ValueError(f"{text!r:.40} is no protocol; expected one such as grpc")
+    return text
 
 
 def _platform(text: object) -> str:

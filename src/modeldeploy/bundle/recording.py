@@ -52,14 +52,14 @@ def record_recipe(
 ) -> Recorded:
     """What `record` does, for inputs that come from elsewhere than a project file."""
     inputs = build.gather(replace(recipe, golden=None), emit=emit)
-    wanted = _wanted(samples, inputs.model.signature, count)
+    wanted = _wanted(samples, inputs.signature, count)
     store = BundleStore()
     with store.workspace() as folder:
         build.assemble(inputs, folder, emit=emit, take=store.take)
         with trial.running(folder, emit=emit) as call:
             if isinstance(wanted, list):
                 return _write_json(_target(recipe, ".json"), _answers(call, wanted))
-            signature = inputs.model.signature
+            signature = inputs.signature
             return _write_arrays(_target(recipe, ".npz"), call, wanted, signature)
 
 
@@ -81,7 +81,7 @@ def _wanted(samples: Path | None, signature: Signature | None, count: int) -> li
                 "nothing is known of this service's inputs, so no samples can be made up",
                 hint=f"give some: {_BY_REQUEST}",
             )
-        return {spec.name: _made_up(spec, count, signature) for spec in signature.inputs}
+        return made_up(signature, count)
     given = _read(samples)
     if isinstance(given, list):
         return given
@@ -144,6 +144,14 @@ def _array(samples: Path, spec: TensorSpec, value: Any) -> Any:
 
 def _dtype(spec: TensorSpec) -> str:
     return "str" if spec.dtype == "string" else spec.dtype
+
+
+def made_up(signature: Signature, count: int) -> dict[str, Any]:
+    """So many samples of every input, along its leading dimension; always the same ones.
+
+    Raises `BundleError` for an input that nothing can be made up for.
+    """
+    return {spec.name: _made_up(spec, count, signature) for spec in signature.inputs}
 
 
 def _made_up(spec: TensorSpec, count: int, signature: Signature) -> Any:

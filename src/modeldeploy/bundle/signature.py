@@ -27,7 +27,8 @@ class TensorSpec:
 
     A dimension is a number, or a name or None where the model leaves it free; a shape of None means any
     rank. An output that is no tensor has its whole type as ``dtype``: ``sequence(map(int64,float32))``.
-    ``minimum`` and ``maximum`` bound the values of an input whose range the model's metadata tells.
+    ``minimum`` and ``maximum`` bound the values of an input whose range the model's metadata tells; with
+    ``nan`` its values may be missing, which NaN says. None of it, in what the project says: as the file says.
     """
 
     name: str
@@ -35,6 +36,7 @@ class TensorSpec:
     shape: tuple[int | str | None, ...] | None
     minimum: float | None = None
     maximum: float | None = None
+    nan: bool | None = False
 
     def __str__(self) -> str:
         if self.shape is None:
@@ -54,7 +56,7 @@ class TensorSpec:
 
     def to_json(self) -> dict[str, object]:
         """JSON values; bounds only where there are any."""
-        bounds = {"minimum": self.minimum, "maximum": self.maximum}
+        bounds = {"minimum": self.minimum, "maximum": self.maximum, "nan": self.nan or None}
         known = {name: value for name, value in bounds.items() if value is not None}
         shape = None if self.shape is None else list(self.shape)
         return {"name": self.name, "dtype": self.dtype, "shape": shape, **known}
@@ -69,6 +71,7 @@ class TensorSpec:
             shape=None if shape is None else tuple(shape),
             minimum=value.get("minimum"),
             maximum=value.get("maximum"),
+            nan=bool(value.get("nan")),
         )
 
 

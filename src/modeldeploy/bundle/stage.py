@@ -16,7 +16,7 @@ from modeldeploy.bundle import digests
 from modeldeploy.bundle.inspection import ModelFacts
 from modeldeploy.bundle.manifest import MTIME, SOURCE, File, canonical
 from modeldeploy.bundle.recipe import Recipe
-from modeldeploy.bundle.signature import Signature
+from modeldeploy.bundle.service import Planned
 from modeldeploy.bundle.sources import Found
 from modeldeploy.errors import BundleError
 from modeldeploy.oci.descriptor import digest_of
@@ -50,12 +50,21 @@ class Item:
         return cls(File(path, sha256, len(content), executable), content)
 
 
-def model_items(recipe: Recipe, facts: ModelFacts) -> tuple[Item, ...]:
-    """The model's files, at their paths in the project below ``src/``; the first is the one to load."""
-    return tuple(Item.of_file(f"{SOURCE}/{_inside(recipe, path)}", path) for path in facts.files)
+def model_items(recipe: Recipe, models: Iterable[ModelFacts]) -> tuple[Item, ...]:
+    """The models' files, each once, at their paths in the project below ``src/``.
+
+    Of a model that is a file, that file comes first.
+    """
+    paths = dict.fromkeys(path for facts in models for path in facts.files)
+    return tuple(Item.of_file(f"{SOURCE}/{inside(recipe, path)}", path) for path in paths)
 
 
-def code_items(recipe: Recipe, facts: ModelFacts, found: Found, model: str) -> tuple[Item, ...]:
+def model_paths(recipe: Recipe) -> tuple[str, ...]:
+    """Where each model is below ``src/``: the file to load, or the folder."""
+    return tuple(inside(recipe, model.path) for model in recipe.models)
+
+
+def code_items(recipe: Recipe, found: Found, planned: Planned) -> tuple[Item, ...]:
     """Everything else below ``src/``: the project's files, what serves them, the generated service."""
     for path in found.files:
         if path.split("/", 1)[0] in _CODE:
@@ -64,7 +73,7 @@ def code_items(recipe: Recipe, facts: ModelFacts, found: Found, model: str) -> t
                 hint="rename it, or leave it out by [build] exclude",
             )
     project = [Item.of_file(f"{SOURCE}/{path}", real) for path, real in found.files.items()]
-    return (*project, *_serving_items(), *_generated(recipe, facts.signature, model))
+    return (*project, *_serving_items(), *_service(recipe, planned))
 
 
 def golden_items(recipe: Recipe) -> tuple[Item, ...]:
@@ -130,7 +139,8 @@ def _clone(source: Path, place: Path) -> None:
     shutil.copyfile(source, place)
 
 
-def _inside(recipe: Recipe, path: Path) -> str:
+def inside(recipe: Recipe, path: Path) -> str:
+    """A file's path below ``src/``: as in the project, or only its name for one from elsewhere."""
     with contextlib.suppress(ValueError):
         inner = PurePosixPath(path.relative_to(recipe.root).as_posix())
         if ".." not in inner.parts:
@@ -144,14 +154,8 @@ def _serving_items() -> Iterable[Item]:
         yield Item.of_file(f"{SOURCE}/{SERVING}/{source.relative_to(package).as_posix()}", source)
 
 
-def _generated(recipe: Recipe, signature: Signature | None, model: str) -> Iterable[Item]:
-    if recipe.entrypoint or signature is None:
-        return
-    told = {
-        "name": recipe.name,
-        "model": model.removeprefix(f"{SOURCE}/"),
-        "framework": "onnx",
-        **signature.to_json(),
-    }
-    yield Item.of_bytes(f"{SOURCE}/{SERVICE}.py", serving.SERVICE.encode())
-    yield Item.of_bytes(f"{SOURCE}/{SERVICE}.json", canonical(told))
+def _service(recipe: Recipe, planned: Planned) -> Iterable[Item]:
+    """What the service is told; and the service, where the project has none of its own."""
+    if not recipe.entrypoint:
+        yield Item.of_bytes(f"{SOURCE}/{SERVICE}.py", serving.SERVICE.encode())
+    yield Item.of_bytes(f"{SOURCE}/{SERVICE}.json", canonical(planned.told))

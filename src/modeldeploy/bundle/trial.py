@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +25,17 @@ _PAUSE = 0.02
 _LINES = 20
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A worker that is ready."""
+
+    place: Path
+    """Its unix socket."""
+    pid: int
+    seconds: float
+    """From the start of its process until it was ready."""
+
+
 @contextmanager
 def running(bundle: Path, *, emit: Emit, env: Mapping[str, str] | None = None) -> Iterator[Call]:
     """A ready worker of a bundle: yields what sends it requests, and stops it at the end.
@@ -31,12 +43,20 @@ def running(bundle: Path, *, emit: Emit, env: Mapping[str, str] | None = None) -
     Makes the bundle's environment first if there is none. ``env`` is added to the worker's variables.
     Raises `BundleError` with the worker's last lines where it does not become ready.
     """
+    with started(bundle, emit=emit, env=env) as worker:
+        yield lambda request: ask(worker.place, request)
+
+
+@contextmanager
+def started(bundle: Path, *, emit: Emit, env: Mapping[str, str] | None = None) -> Iterator[Started]:
+    """The same worker, for who needs to know its process and its socket."""
     Environment.of(bundle).create(emit)
     # Short, because a unix socket's path may have about 100 characters.
     with tempfile.TemporaryDirectory(prefix="mdeploy-", dir="/tmp") as folder:  # made with mode 0700
         place = Path(folder) / "s"
         argv, variables = command(bundle, socket=place)
         with (Path(folder) / "log").open("w+b") as log:
+            began = time.monotonic()
             worker = subprocess.Popen(
                 argv,
                 env={**variables, **(env or {})},
@@ -47,7 +67,7 @@ def running(bundle: Path, *, emit: Emit, env: Mapping[str, str] | None = None) -
             )
             try:
                 _await_ready(worker, place, log)
-                yield lambda request: ask(place, request)
+                yield Started(place, worker.pid, time.monotonic() - began)
             finally:
                 _stop(worker)
 

@@ -98,6 +98,10 @@ class PlainView(_Lines):
         self._moved = event.at
         return [f"{data.get('name') or event.message}: {_part(data)}"]
 
+    def _measure_step(self, event: Event) -> Iterable[str]:
+        """Its beginning and its end: numbers that change several times a second are for a live view."""
+        return [] if event.data.get("state") == "running" else [event.message]
+
     def _rollout_start(self, event: Event) -> Iterable[str]:
         data = event.data
         steps = data.get("steps")

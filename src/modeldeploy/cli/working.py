@@ -97,6 +97,8 @@ class WorkView:
             self._progress.start()
             told = str(event.data.get("name") or event.message)
             self._tasks[name] = self._progress.add_task(text.clean(told), total=None)
+        if event.kind == "measure.step":  # its message says how far it is
+            self._progress.update(self._tasks[name], description=text.clean(event.message))
         done, total = event.data.get("done"), event.data.get("total")
         if isinstance(done, int) and isinstance(total, int):
             self._progress.update(self._tasks[name], completed=done, total=total)
@@ -108,7 +110,7 @@ class WorkView:
 
 def _task_of(event: Event) -> tuple[str | None, str]:
     """Which piece of work an event is about, and how far that is; no name for a plain message."""
-    if event.kind not in ("build.step", "image.step", "transfer"):
+    if event.kind not in ("build.step", "image.step", "measure.step", "transfer"):
         return None, ""
     name = event.data.get("id") or event.data.get("step") or event.kind
     return f"{event.kind} {name}", str(event.data.get("state") or "")

@@ -25,7 +25,7 @@ _SECRET_VALUE = re.compile(
     r"|^github_pat_|^glpat-|^xox[abprs]-|^sk-[\w-]{16,}|^hf_\w{20,}|^eyJ[\w-]{10,}\.[\w-]+\."
 )
 
-_IN_THE_BUNDLE = ("model", "service", "build", "metadata")
+_IN_THE_BUNDLE = ("model", "models", "service", "build", "metadata")
 
 Locate = Callable[[KeyPath], str]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from modeldeploy.config import durations
-from modeldeploy.config.names import DURATION, NAME_RULE, PROCESS
+from modeldeploy.config import amounts, durations
+from modeldeploy.config.names import DURATION, NAME_RULE, PROCESS, SIZE
 from modeldeploy.config.overlay import NOT_OVERLAID, TABLE
 from modeldeploy.config.schema import PLUGIN, ProjectFile
 
@@ -31,7 +31,7 @@ _FORM_WORDS: Mapping[type, str] = {
 }
 _OVERLAY = "Overlay"
 """Begins the names of definitions for the tables of an environment."""
-NAMED = ("policy", "targets", TABLE)
+NAMED = ("models", "policy", "targets", TABLE)
 """Tables of tables, whose names are the user's."""
 # Which of the forms in a `oneOf` each tag of a target means.
 _FORMS = {PROCESS: 0, PLUGIN: 1}
@@ -97,6 +97,8 @@ def _tidy(node: Any) -> Any:
     tidy = {key: _tidy(value) for key, value in node.items() if _wanted(key, value)}
     if tidy.get("pattern") == DURATION and isinstance(tidy.get("default"), float):
         tidy["default"] = durations.show(tidy["default"])
+    if tidy.get("pattern") == SIZE and isinstance(tidy.get("default"), int):
+        tidy["default"] = amounts.show(tidy["default"])
     return tidy
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from modeldeploy import files
 from modeldeploy.config import source
@@ -40,18 +42,40 @@ def set_python(path: Path, new: str) -> None:
     _set(path, "python", new, table="build")
 
 
+def set_values(path: Path, values: Mapping[tuple[str, str], str | int]) -> None:
+    """Write values by table and key, adding what is not there, all at once or nothing; otherwise as `_set`.
+
+    Raises `ConfigError` where that cannot be done without touching anything else in the file.
+    """
+    folder = path if path.is_dir() else path.parent
+    file = source.read(folder)
+    wanted = source.parse(file)
+    for (table, key), new in values.items():
+        if not isinstance(wanted.setdefault(table, {}), dict):
+            raise ConfigError(f"{file.shown}: {table}: expected a table")
+        wanted[table][key] = new
+    _write(file, _edited((folder / PROJECT_FILE).read_bytes().decode(), values), values, wanted)
+
+
 def _set(path: Path, key: str, new: str, *, table: str = "project") -> None:
     folder = path if path.is_dir() else path.parent
     file = source.read(folder)
     before = source.parse(file)
     if not isinstance(before.get(table), dict) or key not in before[table]:
         raise ConfigError(f"{file.shown}: {table}.{key}: missing; expected a {key} to replace")
-    edited = _edited((folder / PROJECT_FILE).read_bytes().decode(), table, key, new)
-    before[table][key] = new
-    if source.parse(source.Source(file.path, edited.replace("\r\n", "\n"))) != before:
+    set_values(path, {(table, key): new})
+
+
+def _write(
+    file: source.Source, edited: str, values: Mapping[tuple[str, str], str | int], wanted: Mapping[str, Any]
+) -> None:
+    """Replace the file, if its text now says what is wanted and nothing else."""
+    keys = ", ".join(".".join(name) for name in values)
+    lines = "; ".join(f"{key} = {json.dumps(new, ensure_ascii=False)}" for (_, key), new in values.items())
+    if source.parse(source.Source(file.path, edited.replace("\r\n", "\n"))) != wanted:
         raise ConfigError(
-            f"{file.shown}: {table}.{key}: cannot be replaced without touching other keys",
-            hint=f'write {key} = "{new}" yourself',
+            f"{file.shown}: {keys}: cannot be replaced without touching other keys",
+            hint=f"write {lines} yourself",
         )
     # A link stays a link: the file that it leads to is replaced.
     real = file.path.resolve()
@@ -60,17 +84,20 @@ def _set(path: Path, key: str, new: str, *, table: str = "project") -> None:
     except OSError as error:
         raise ConfigError(
             f"cannot write {file.shown}: {error.strerror}",
-            hint=f'make its folder writable, or write {key} = "{new}" yourself',
+            hint=f"make its folder writable, or write {lines} yourself",
         ) from error
 
 
-def _edited(text: str, table: str, key: str, new: str) -> str:
+def _edited(text: str, values: Mapping[tuple[str, str], str | int]) -> str:
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
     try:
         document = tomlkit.parse(text)
-        document[table][key] = new
+        for (table, key), new in values.items():
+            if table not in document:
+                document[table] = tomlkit.table()
+            document[table][key] = new
         return tomlkit.dumps(document)
     except (TOMLKitError, RecursionError):
         return text  # the comparison finds that nothing was replaced

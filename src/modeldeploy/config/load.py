@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from modeldeploy.config import (
     advice,
     cross,
+    cross_service,
     interpolate,
     on_disk,
     outlines,
@@ -182,7 +183,12 @@ def _judged(
     told = [problems.explain(fault, expanded.filled) for fault in faults[: problems.MOST_TOLD]]
     known = {problem.key for problem in told}
     root = overlaid.source.path.parent
-    further = [*on_disk.check(root, values, may_be_missing), *cross.check(values), *outlines.check(overlaid)]
+    further = [
+        *on_disk.check(root, values, may_be_missing),
+        *cross.check(values),
+        *cross_service.check(values),
+        *outlines.check(overlaid),
+    ]
     told += [problem for problem in further if problem.key not in known]
     return checked, told, max(0, len(faults) - problems.MOST_TOLD)
 

@@ -24,6 +24,10 @@ DURATION = r"^(?=.)([0-9]+(\.[0-9]+)?h)?([0-9]+(\.[0-9]+)?m)?([0-9]+(\.[0-9]+)?s
 DURATION_RULE = 'a duration such as "50ms", "10s", "2m" or "1h30m"'
 ENTRYPOINT = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
 ENTRYPOINT_RULE = "a module and a BentoML service in it"
+HOOK_RULE = "a module and a function in it"
+CLASS_RULE = "a module and a class in it"
+SIZE = r"^[0-9]+(\.[0-9]+)?(B|kB|KB|MB|GB|KiB|MiB|GiB)$"
+SIZE_RULE = 'a size such as "500kB", "64MB" or "1GiB"'
 PYTHON = r"^3\.(1[1-9]|[2-9][0-9])$"
 PYTHON_RULE = "a Python version from 3.11 on, without its third part"
 

@@ -24,30 +24,44 @@ _MOST_FILES = 20_000
 def check(root: Path, content: Mapping[str, Any], may_be_missing: Collection[str] = ()) -> list[Problem]:
     """Problems with the named files. ``content`` need not have been checked: what is malformed is skipped."""
     return [
-        *_file(root, content, "path", missing_allowed="model.path" in may_be_missing),
-        *_file(root, content, "golden", missing_allowed="model.golden" in may_be_missing),
-        *_own_service(root, content),
+        *_file(root, content, ("model", "path"), missing_allowed="model.path" in may_be_missing),
+        *_file(root, content, ("model", "golden"), missing_allowed="model.golden" in may_be_missing),
+        *_models(root, content, may_be_missing),
+        *_own_code(root, content),
         *_envoys(root, content),
         *_public_files(root, content),
         *_secrets_in_the_bundle(root, content),
     ]
 
 
-def _file(root: Path, content: Mapping[str, Any], key: str, *, missing_allowed: bool) -> Iterator[Problem]:
-    name = _text(content, "model", key)
+def _models(root: Path, content: Mapping[str, Any], may_be_missing: Collection[str]) -> Iterator[Problem]:
+    for name in _table(content, "models"):
+        yield from _file(
+            root, content, ("models", name, "path"), missing_allowed=f"models.{name}.path" in may_be_missing
+        )
+
+
+def _file(root: Path, content: Mapping[str, Any], at: KeyPath, *, missing_allowed: bool) -> Iterator[Problem]:
+    table = _at(content, at[:-1])
+    name = _said(table, str(at[-1]))
     if not name or values.outside(name):
         return
-    fault = _fault(root / name, root, folder_allowed=bool(_text(content, "service", "entrypoint")))
+    own = bool(_text(content, "service", "entrypoint"))
+    folder_allowed = at[-1] == "path" and (own or _may_be_folder(root / name, _said(table, "framework")))
+    fault = _fault(root / name, root, folder_allowed=folder_allowed)
     if fault == _ABSENT and missing_allowed:
         return
     if fault == _ABSENT:
-        remedy = ": record it with 'mdeploy golden'" if key == "golden" else ""
+        remedy = ": record it with 'mdeploy golden'" if at[-1] == "golden" else ""
         near = _near(root / name, root)
-        yield Problem(
-            ("model", key), f"there is no file {name}{remedy}", "a file in the project's folder", near
-        )
+        yield Problem(at, f"there is no file {name}{remedy}", "a file in the project's folder", near)
     elif fault:
-        yield Problem(("model", key), f"{name} is {fault}", "a file in the project's folder")
+        yield Problem(at, f"{name} is {fault}", "a file in the project's folder")
+
+
+def _may_be_folder(path: Path, framework: str) -> bool:
+    """True where a model is a folder of files: a SavedModel of TensorFlow, or what one's own class reads."""
+    return framework in ("tensorflow", "python") or (not framework and (path / "saved_model.pb").is_file())
 
 
 def _fault(path: Path, root: Path, *, folder_allowed: bool) -> str:
@@ -58,22 +72,31 @@ def _fault(path: Path, root: Path, *, folder_allowed: bool) -> str:
     return "" if kind == _FILE or (kind == _FOLDER and folder_allowed) else kind
 
 
-def _own_service(root: Path, content: Mapping[str, Any]) -> Iterator[Problem]:
-    entrypoint = _text(content, "service", "entrypoint")
-    if not names.matches(names.ENTRYPOINT, entrypoint):
-        return
-    module = entrypoint.partition(":")[0].replace(".", "/")
-    if _FILE not in (_kind(root / f"{module}.py"), _kind(root / module / "__init__.py")):
-        near = _near(root / f"{module}.py", root)
-        yield Problem(
-            ("service", "entrypoint"),
-            f"there is no file {module}.py",
-            "a module in the project's folder",
-            near and near.removesuffix(".py").replace("/", ".") + ":" + entrypoint.partition(":")[2],
-        )
-    elif not _table(content, "build").get("include"):
-        expected = 'patterns such as ["*.py"]'
-        yield Problem(("build", "include"), "the code of your service is not in the bundle", expected)
+def _own_code(root: Path, content: Mapping[str, Any]) -> Iterator[Problem]:
+    """Services, hooks and classes of the project's own: their modules are there, and go into the bundle."""
+    named: list[KeyPath] = [("service", key) for key in ("entrypoint", "preprocess", "postprocess")]
+    named += [("model", "class"), *(("models", name, "class") for name in _table(content, "models"))]
+    for at in named:
+        code = _said(_at(content, at[:-1]), str(at[-1]))
+        if names.matches(names.ENTRYPOINT, code):
+            fault = _module(root, at, code)
+            if fault:
+                yield fault
+            elif not _table(content, "build").get("include"):
+                whose = "your service" if at[-1] == "entrypoint" else code
+                expected = 'patterns such as ["*.py"]'
+                yield Problem(("build", "include"), f"the code of {whose} is not in the bundle", expected)
+                return
+
+
+def _module(root: Path, at: KeyPath, code: str) -> Problem | None:
+    module, _, name = code.partition(":")
+    path = module.replace(".", "/")
+    if _FILE in (_kind(root / f"{path}.py"), _kind(root / path / "__init__.py")):
+        return None
+    near = _near(root / f"{path}.py", root)
+    meant = near and f"{near.removesuffix('.py').replace('/', '.')}:{name}"
+    return Problem(at, f"there is no file {path}.py", "a module in the project's folder", meant)
 
 
 def _envoys(root: Path, content: Mapping[str, Any]) -> Iterator[Problem]:
@@ -189,6 +212,17 @@ def _near(path: Path, root: Path) -> str | None:
 def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     table = content.get(name)
     return table if isinstance(table, dict) else {}
+
+
+def _at(content: Mapping[str, Any], path: KeyPath) -> Mapping[str, Any]:
+    for part in path:
+        content = _table(content, str(part))
+    return content
+
+
+def _said(table: Mapping[str, Any], key: str) -> str:
+    value = table.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _text(content: Mapping[str, Any], table: str, key: str) -> str:

@@ -13,7 +13,9 @@ from modeldeploy.errors import ConfigError
 _HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _HEADER_NAMES = re.compile(r"[ \t]*\[[ \t]*([\w-]+)(?:[ \t]*\.[ \t]*([\w-]+)(?:[ \t]*\.[ \t]*([\w-]+))?)?")
 
-_ELSEWHERE = frozenset({"model", "service", "build", "metadata", "image", "signing", "scan", "policy"})
+_ELSEWHERE = frozenset(
+    {"model", "models", "service", "build", "metadata", "image", "signing", "scan", "policy"}
+)
 """Tables that say nothing about where a target or the registry is."""
 
 

@@ -11,17 +11,16 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag
 
 from modeldeploy.config.forms import AnyPlatforms
+from modeldeploy.config.model_tables import ModelTable, NamedModelTable
 from modeldeploy.config.names import DRIVERS_GROUP, PROCESS, closest
 from modeldeploy.config.places import PLATFORMS
 from modeldeploy.config.release import ImageTable, PolicyTable, RegistryTable, ScanTable, SigningTable
+from modeldeploy.config.service_tables import ServiceTable
 from modeldeploy.config.table import Table
 from modeldeploy.config.values import (
     Duration,
-    Entrypoint,
     Environments,
     Host,
-    InsidePath,
-    License,
     Metadata,
     Name,
     Pattern,
@@ -49,55 +48,6 @@ class ProjectTable(Table):
         description="Version of the next bundle. A version that was built never changes: raise it for a new "
         "model (`mdeploy build --bump patch`).",
         examples=["1.0.0", "2024.5.1", "1.1.0-rc1"],
-    )
-
-
-class Tolerance(Table):
-    """How far an answer may be from its golden sample: at most `atol + rtol * |expected|`."""
-
-    rtol: float = Field(
-        default=1e-4, ge=0, le=1, allow_inf_nan=False, description="Relative part.", examples=[1e-4]
-    )
-    atol: float = Field(
-        default=1e-5, ge=0, allow_inf_nan=False, description="Absolute part.", examples=[1e-5]
-    )
-
-
-class ModelTable(Table):
-    """The trained model."""
-
-    path: InsidePath = Field(description="The model file.", examples=["model.onnx", "models/digits.onnx"])
-    framework: Literal["onnx"] | None = Field(
-        default=None,
-        description="Insist on this framework. Without it, it is recognised from the file.",
-        examples=["onnx"],
-    )
-    golden: InsidePath | None = Field(
-        default=None,
-        description="Recorded inputs and the outputs that every copy of the bundle must give for them; "
-        "`mdeploy golden` records them.",
-        examples=["golden.npz"],
-    )
-    tolerance: Tolerance = Field(
-        default_factory=Tolerance,
-        description="How far an answer may be from its golden sample.",
-        examples=[{"rtol": 1e-4, "atol": 1e-5}],
-    )
-    license: License | None = Field(
-        default=None,
-        description="Licence of the model, as an SPDX expression; it is told by the bundle and the image.",
-        examples=["Apache-2.0", "MIT OR CC-BY-4.0"],
-    )
-
-
-class ServiceTable(Table):
-    """What answers requests. Without it, the service is generated from the model's signature."""
-
-    entrypoint: Entrypoint | None = Field(
-        default=None,
-        description="Your own BentoML service instead of the generated one, as `module:Service`. Its code "
-        "must be among the files of `build.include`.",
-        examples=["service:Digits", "serving.app:Digits"],
     )
 
 
@@ -318,7 +268,12 @@ class ProjectFile(Table):
     """A whole `modeldeploy.toml`."""
 
     project: ProjectTable = Field(description="What is deployed, and as which version.")
-    model: ModelTable = Field(description="The trained model.")
+    model: ModelTable = Field(default_factory=ModelTable, description="The trained model.")
+    models: dict[Name, NamedModelTable] = Field(
+        default_factory=dict,
+        description="Several models, in place of `model.path`; `service.chain`, `service.ensemble` or "
+        "`service.choose` says how they are one.",
+    )
     service: ServiceTable = Field(
         default_factory=ServiceTable,
         description="What answers requests. Without it, the service is generated from the model's signature.",

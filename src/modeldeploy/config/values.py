@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from modeldeploy.config import durations, names, places, secrets
+from modeldeploy.config import amounts, durations, names, places, secrets
 
 PATH_RULE = "a path inside the project's folder, relative to it, with forward slashes"
 PATTERN_RULE = "a file pattern inside the project's folder, relative to it, with forward slashes"
@@ -56,6 +56,18 @@ def _version(value: str) -> str:
 def _entrypoint(value: str) -> str:
     if not names.matches(names.ENTRYPOINT, value) or len(value) > LONGEST_PATH:
         refuse("not an entry point")
+    return value
+
+
+def _hook(value: str) -> str:
+    if not names.matches(names.ENTRYPOINT, value) or len(value) > LONGEST_PATH:
+        refuse("not a function of a module")
+    return value
+
+
+def _class(value: str) -> str:
+    if not names.matches(names.ENTRYPOINT, value) or len(value) > LONGEST_PATH:
+        refuse("not a class of a module")
     return value
 
 
@@ -106,6 +118,17 @@ def _duration(value: object) -> float:
         refuse("not a duration")
     try:
         return durations.parse(value)
+    except ValueError as error:
+        refuse(str(error))
+
+
+def _size(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        refuse("a bare number has no unit", nearest=f"{value}B" if 0 < value <= amounts.LARGEST else None)
+    if not isinstance(value, str):
+        refuse("not a size")
+    try:
+        return amounts.parse(value)
     except ValueError as error:
         refuse(str(error))
 
@@ -229,6 +252,8 @@ def worded(rule: str) -> WithJsonSchema:
 Name = Annotated[str, AfterValidator(_name), text_of(names.NAME, names.NAME_RULE)]
 Version = Annotated[str, AfterValidator(_version), text_of(names.VERSION, names.VERSION_RULE)]
 Entrypoint = Annotated[str, AfterValidator(_entrypoint), text_of(names.ENTRYPOINT, names.ENTRYPOINT_RULE)]
+Hook = Annotated[str, AfterValidator(_hook), text_of(names.ENTRYPOINT, names.HOOK_RULE)]
+Class = Annotated[str, AfterValidator(_class), text_of(names.ENTRYPOINT, names.CLASS_RULE)]
 Python = Annotated[str, AfterValidator(_python), text_of(names.PYTHON, names.PYTHON_RULE)]
 InsidePath = Annotated[
     str, AfterValidator(_inside), WithJsonSchema({"type": "string", "minLength": 1, "$comment": PATH_RULE})
@@ -238,6 +263,8 @@ Pattern = Annotated[
 ]
 Requirement = Annotated[str, AfterValidator(_requirement), text_of(_REQUIREMENT, REQUIREMENT_RULE)]
 Duration = Annotated[float, BeforeValidator(_duration), text_of(names.DURATION, names.DURATION_RULE)]
+Size = Annotated[int, BeforeValidator(_size), text_of(names.SIZE, names.SIZE_RULE)]
+"""Bytes."""
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Steps = Annotated[
     tuple[int, ...],

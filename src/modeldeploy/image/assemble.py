@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +23,8 @@ CREATED = "2026-01-01T00:00:00Z"
 """When every image says that it was made: a constant, and a recent one, because engines show its age."""
 PORT = 3000
 """Where the container serves."""
+GRPC_PORT = 3001
+"""Where it speaks gRPC, if its bundle does."""
 BUNDLE_DIGEST = "dev.mdeploy.bundle.digest"
 """Label and annotation with the digest of the bundle in the image."""
 _OCI = "org.opencontainers.image"
@@ -120,7 +121,7 @@ def assemble(bundle: BundleManifest, base: Base, parts: tuple[Part, ...], user: 
     )
     layers = (*below, *parts)
     labels = labels_of(bundle, base)
-    config = canonical(_config(base, parts, layers, labels, user))
+    config = canonical(_config(bundle, base, parts, layers, user))
     manifest = Manifest(
         Descriptor.of(config, IMAGE_CONFIG),
         tuple(part.blob.descriptor for part in layers),
@@ -140,7 +141,7 @@ def created() -> str:
 
 
 def _config(
-    base: Base, parts: tuple[Part, ...], layers: tuple[Part, ...], labels: Mapping[str, str], user: int
+    bundle: BundleManifest, base: Base, parts: tuple[Part, ...], layers: tuple[Part, ...], user: int
 ) -> dict[str, object]:
     when = created()
     former = base.history or tuple({"created_by": f"mdeploy: base {base.source}"} for _ in base.layers)
@@ -151,12 +152,12 @@ def _config(
         "os": base.platform.os,
         "config": {
             "User": f"{user}:{user}",
-            "ExposedPorts": {f"{PORT}/tcp": {}},
+            "ExposedPorts": {port: {} for port in ports(bundle)},
             "Env": [f"{name}={value}" for name, value in environment(base).items()],
-            "Entrypoint": entrypoint(base),
+            "Entrypoint": entrypoint(bundle, base),
             "WorkingDir": "/bundle",
             "StopSignal": "SIGTERM",
-            "Labels": {**dict(base.config.get("Labels") or {}), **labels},
+            "Labels": {**dict(base.config.get("Labels") or {}), **labels_of(bundle, base)},
         },
         "rootfs": {"type": "layers", "diff_ids": [part.diff_id for part in layers]},
         "history": [*({"created": when, **entry} for entry in former), *added],
@@ -168,10 +169,21 @@ def environment(base: Base) -> dict[str, str]:
     return dict(sorted({**base.environment, **_SETTINGS}.items()))
 
 
-def entrypoint(base: Base) -> list[str]:
+def entrypoint(bundle: BundleManifest, base: Base) -> list[str]:
     """The one process of the container, without a shell; a command's words are added to it."""
     worker = [base.python, "-m", "mdeploy_serving.worker", "--bundle", "/bundle"]
-    return [*worker, "--host", "0.0.0.0", "--port", str(PORT)]  # noqa: S104  # the container's own network
+    grpc = ["--grpc-port", str(GRPC_PORT)] if _speaks_grpc(bundle) else []
+    host = "0.0.0.0"  # noqa: S104  # the container's own network
+    return [*worker, "--host", host, "--port", str(PORT), *grpc]
+
+
+def ports(bundle: BundleManifest) -> list[str]:
+    """What the container listens on, as engines write it: ``3000/tcp``."""
+    return [f"{port}/tcp" for port in (PORT, *([GRPC_PORT] if _speaks_grpc(bundle) else ()))]
+
+
+def _speaks_grpc(bundle: BundleManifest) -> bool:
+    return "grpc" in bundle.protocols
 
 
 def labels_of(bundle: BundleManifest, base: Base) -> dict[str, str]:

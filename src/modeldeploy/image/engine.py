@@ -23,7 +23,7 @@ from modeldeploy.errors import ConfigError
 from modeldeploy.events import Emit
 from modeldeploy.image import made as records
 from modeldeploy.image.archive import copy
-from modeldeploy.image.assemble import PORT, Image, Part, entrypoint, environment, labels_of
+from modeldeploy.image.assemble import Image, Part, entrypoint, environment, labels_of, ports
 from modeldeploy.image.base.model import Base
 from modeldeploy.image.build import Source, package_parts, packages_for, statements
 from modeldeploy.image.cache import ImageCache
@@ -87,11 +87,11 @@ class Context:
             yield f"LABEL {name}={_quoted(value)}"
         user = self.ground.settings.user
         yield f"USER {user}:{user}"
-        yield f"EXPOSE {PORT}/tcp"
+        yield from (f"EXPOSE {port}" for port in ports(self.source.manifest))
         yield "WORKDIR /bundle"
         yield "STOPSIGNAL SIGTERM"
         yield "CMD []"
-        yield f"ENTRYPOINT {json.dumps(entrypoint(self.base))}"
+        yield f"ENTRYPOINT {json.dumps(entrypoint(self.source.manifest, self.base))}"
 
     @property
     def is_own(self) -> bool:

@@ -11,11 +11,13 @@ import importlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from modeldeploy.ops.benching import bench
     from modeldeploy.ops.checking import check, doctor
     from modeldeploy.ops.imaging import image
     from modeldeploy.ops.inventory import bundles, gc, inspect, why
     from modeldeploy.ops.making import build, golden, init, lock, smoke
     from modeldeploy.ops.naming import alias, aliases
+    from modeldeploy.ops.optimizing import optimize
     from modeldeploy.ops.promotion import approve, promote
     from modeldeploy.ops.rollouts import abort, deploy, destroy, plan, resume, rollback
     from modeldeploy.ops.scanning import scan
@@ -33,6 +35,7 @@ __all__ = [
     "at",
     "audit",
     "audit_verify",
+    "bench",
     "build",
     "bundles",
     "check",
@@ -48,6 +51,7 @@ __all__ = [
     "keygen",
     "lock",
     "logs",
+    "optimize",
     "plan",
     "predict",
     "promote",
@@ -67,10 +71,12 @@ __all__ = [
 
 _MODULES = {
     "naming": ("alias", "aliases"),
+    "benching": ("bench",),
     "checking": ("check", "doctor"),
     "imaging": ("image",),
     "inventory": ("bundles", "gc", "inspect", "why"),
     "making": ("build", "golden", "init", "lock", "smoke"),
+    "optimizing": ("optimize",),
     "promotion": ("approve", "promote"),
     "rollouts": ("abort", "deploy", "destroy", "plan", "resume", "rollback"),
     "tracing": ("at", "audit", "audit_verify", "trace"),

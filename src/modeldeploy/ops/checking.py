@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from modeldeploy import files
@@ -18,6 +18,8 @@ from modeldeploy.targets import drivers, open_target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from modeldeploy.bundle.inspection import ModelFacts
+    from modeldeploy.bundle.recipe import ModelRecipe, Recipe
     from modeldeploy.bundle.signature import Signature
     from modeldeploy.config.load import Project
 
@@ -54,24 +56,90 @@ def doctor(root: Path | None) -> list[Finding]:
 
 
 def _check_model(project: Project) -> Iterator[Finding]:
-    from modeldeploy.bundle import npz
-    from modeldeploy.bundle.inspection import inspect
+    from modeldeploy.bundle import service
     from modeldeploy.bundle.recipe import Recipe
 
     recipe = Recipe.of(project)
-    where = project.locate("model.path")
-    try:
-        facts = inspect(recipe.model, insisted=recipe.framework, own_service=recipe.entrypoint is not None)
-    except ModelDeployError as error:
-        yield _failed("model", error, where)
+    known: list[ModelFacts] = []
+    for model in recipe.models:
+        table = ("models", model.name) if project.file.models else ("model",)
+        several = f"{model.name} ({model.path.name})" if project.file.models else model.path.name
+        key = "path"
+        try:
+            facts = _inspected(recipe, model)
+            key = "inputs"
+            signature = facts.signature
+            if signature is not None and not recipe.entrypoint:
+                signature = service.signature_of(model, facts)
+        except ModelDeployError as error:
+            yield _failed("model", error, project.locate((*table, key)))
+            continue
+        known.append(facts)
+        yield Finding("model", Level.OK, f"{several}: {facts.framework}{_told(signature)}")
+    yield from _check_code(project, recipe)
+    if len(known) == len(recipe.models):
+        yield from _check_service(project, recipe, known)
+
+
+def _check_code(project: Project, recipe: Recipe) -> Iterator[Finding]:
+    """Whether the project's own code that keys name is there by that name, and goes into the bundle."""
+    from modeldeploy.bundle import code_check, sources
+
+    if not recipe.code_names:
         return
-    yield Finding("model", Level.OK, f"{recipe.model.name}: {facts.framework}{_told(facts.signature)}")
+    try:
+        found = sources.collect(recipe.root, recipe.include, recipe.exclude)
+    except ModelDeployError as error:
+        yield _failed("code", error, project.locate("build.include"))
+        return
+    for key, named in recipe.code_names.items():
+        table, _, name = key.strip("[").partition("] ")
+        try:
+            code_check.insist(key, named, found)
+        except ModelDeployError as error:
+            yield _failed("code", error, project.locate((*table.split("."), name)))
+
+
+def _inspected(recipe: Recipe, model: ModelRecipe) -> ModelFacts:
+    from modeldeploy.bundle import stage
+    from modeldeploy.bundle.inspection import inspect
+
+    return inspect(
+        model.path,
+        insisted=model.framework,
+        own_service=recipe.entrypoint is not None,
+        asked=model,
+        trusted=stage.inside(recipe, model.path) in recipe.trust,
+    )
+
+
+def _check_service(project: Project, recipe: Recipe, models: Sequence[ModelFacts]) -> Iterator[Finding]:
+    """Whether the models fit each other and the hooks, and the golden samples fit the service."""
+    from modeldeploy.bundle import service, stage
+
+    if not recipe.entrypoint and any(facts.signature is None for facts in models):
+        yield Finding("service", Level.OK, "the build asks the model's own framework what it takes and gives")
+        return
+    graph = recipe.service.graph
+    try:
+        planned = service.plan(recipe, models, stage.model_paths(recipe))
+    except ModelDeployError as error:
+        yield _failed("service", error, project.locate(("service", graph["kind"]) if graph else "service"))
+        return
+    if graph or recipe.service.before or recipe.service.after:
+        yield Finding("service", Level.OK, f"{service.shown(planned.told)}{_told(planned.signature)}")
+    yield from _check_golden(project, recipe, planned.signature)
+
+
+def _check_golden(project: Project, recipe: Recipe, signature: Signature | None) -> Iterator[Finding]:
+    from modeldeploy.bundle import npz
+
     if recipe.golden is None:
-        remedy = "mdeploy golden records some"
+        remedy, where = "mdeploy golden records some", project.locate("model.path")
         yield Finding("golden", Level.WARNING, "no golden samples: wrong answers go unseen", remedy, where)
         return
     try:
-        count = npz.samples_in(recipe.golden, facts.signature)
+        count = npz.samples_in(recipe.golden, signature)
         yield Finding("golden", Level.OK, f"{recipe.golden.name} holds {count} samples that fit the model")
     except ModelDeployError as error:
         yield _failed("golden", error, project.locate("model.golden"))

@@ -11,6 +11,7 @@ from typing import Any
 from modeldeploy.bundle import bento, compare, facts, usage
 from modeldeploy.bundle import build as builds
 from modeldeploy.bundle import lock as locks
+from modeldeploy.bundle import service as services
 from modeldeploy.bundle.compare import Differences
 from modeldeploy.bundle.manifest import File
 from modeldeploy.bundle.recipe import Recipe
@@ -52,6 +53,12 @@ class BundleDetails:
     entrypoint: str
     generated: bool
     """The service is mdeploy's own."""
+    service: Mapping[str, Any]
+    """What ``mdeploy_service.json`` tells it: models, graph, hooks, limits. Empty in bundles of older versions."""
+    graph: str
+    """How hooks and models are one service, in a line; "" for a model alone."""
+    protocols: tuple[str, ...]
+    """What it speaks besides HTTP, and reads besides what every service does."""
     license: str
     metadata: Mapping[str, Any]
     signature: Mapping[str, Any] | None
@@ -138,7 +145,7 @@ def _now(project: Project) -> compare.Content:
     recipe = Recipe.of(project)
     present = locks.present(recipe)
     inputs = builds.look(recipe, present or locks.latest(recipe) or locks.Lock(""))
-    made = bento.remembered(inputs.service, version=recipe.version) if present else None
+    made = bento.remembered(inputs.bento, version=recipe.version) if present else None
     notes = (*(() if present else (_STALE,)), *(() if made else (_UNMADE,)))
     return compare.project(inputs, made, notes=notes)
 
@@ -149,6 +156,7 @@ def inspect(root: Path, ref: str | None = None, *, emit: Emit) -> BundleDetails:
     found = find_bundle(project, ref or project.file.project.version, emit)
     content = compare.bundle(str(found.ref), found.path)
     manifest, pins = content.manifest, locks.Lock(content.lock)
+    told = services.told_in(found.path)
     size, _ = usage.sizes(BundleStore(), [Stored(found.ref, found.path)])
     return BundleDetails(
         ref=str(found.ref),
@@ -157,6 +165,9 @@ def inspect(root: Path, ref: str | None = None, *, emit: Emit) -> BundleDetails:
         framework=manifest.framework,
         entrypoint=manifest.entrypoint,
         generated=manifest.generated,
+        service=told,
+        graph=services.shown(told) if told.get("graph") or told.get("hooks") else "",
+        protocols=manifest.protocols,
         license=manifest.license,
         metadata=manifest.metadata,
         signature=manifest.signature.to_json() if manifest.signature else None,

@@ -143,7 +143,7 @@ def _try(project: Project, bundle: Built, emit: Emit) -> tuple[SmokeCheck, ...]:
     with (
         BundleStore().hold(bundle.ref.digest),
         progress.step(emit, "test", f"trying {bundle.ref} on this machine"),
-        trial.running(bundle.path, emit=emit, env=dict(_first_env(project))) as call,
+        trial.running(bundle.path, emit=emit, env=dict(first_env(project))) as call,
     ):
         ready = SmokeCheck("ready", passed=True, message=f"ready after {time.monotonic() - began:.1f} s")
         return (ready, _golden_check(call, bundle.path), _schema_check(call, bundle.path))
@@ -166,7 +166,7 @@ def _write_down(
     write_down(root, "test", emit, bundle=bundle.ref, data=data)
 
 
-def _first_env(project: Project) -> dict[str, str]:
+def first_env(project: Project) -> dict[str, str]:
     """The variables that the service has on the project's only target; none where there are several."""
     return dict(project.env()) if len(project.file.targets) == 1 else {}
 

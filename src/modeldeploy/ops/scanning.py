@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modeldeploy.bundle import pickles, progress
 from modeldeploy.bundle.build import Built
-from modeldeploy.bundle.formats import CUSTOM
+from modeldeploy.bundle.frameworks import CUSTOM
 from modeldeploy.bundle.manifest import LOCK, SOURCE, Manifest
 from modeldeploy.bundle.pickles import Candidate, Examined
 from modeldeploy.config.load import load

@@ -26,7 +26,7 @@ SERVICE = '''\
 
 from pathlib import Path
 
-from mdeploy_serving.generated import build_service
+from mdeploy_serving.bento.generated import build_service
 
 service = build_service(Path(__file__).parent)
 '''

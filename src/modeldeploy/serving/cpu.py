@@ -6,21 +6,10 @@ import math
 import os
 from pathlib import Path
 
-THREADS = "MDEPLOY_INTRA_OP_THREADS"
-"""Environment variable that overrides the number of threads of one inference."""
 
-
-def threads() -> int:
-    """Threads for one inference: ``MDEPLOY_INTRA_OP_THREADS``, else every processor we may use.
-
-    Raises ValueError for a value that is not a positive whole number.
-    """
-    wanted = os.environ.get(THREADS, "").strip()
-    if not wanted:
-        return processors()
-    if not wanted.isdecimal() or int(wanted) < 1:
-        raise ValueError(f"{THREADS} must be a whole number from 1, got {wanted!r}")
-    return int(wanted)
+def threads(workers: int = 1) -> int:
+    """Threads for one inference, where so many worker processes share the processors; at least 1."""
+    return max(1, processors() // workers)
 
 
 def processors(root: Path = Path("/")) -> int:

@@ -15,7 +15,13 @@ _CHATTY = ("bentoml", "uvicorn.error", "uvicorn.asgi")
 
 
 class JsonLines(logging.Formatter):
-    """One line per record, ASCII only, so that neither a newline nor an odd character breaks a reader."""
+    """One line per record, ASCII only, so that neither a newline nor an odd character breaks a reader.
+
+    ``version`` of the model is part of every line, once it is known; the id of a request, of those that have
+    one (``extra={"request_id": ...}``).
+    """
+
+    version = ""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -24,9 +30,20 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self.version:
+            line["model_version"] = self.version
+        if request_id := getattr(record, "request_id", ""):
+            line["request_id"] = request_id
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line)
+
+
+def tell_version(version: str) -> None:
+    """From now on each line of this process says which model's version it serves; "" for none."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, JsonLines):
+            handler.formatter.version = version
 
 
 def set_up() -> None:

@@ -1,49 +1,49 @@
-"""Serve a Bento from one process: ``python -m mdeploy_serving.worker --socket PATH``, or ``--port N``.
+"""Serve a Bento: ``python -m mdeploy_serving.worker --socket PATH``, or ``--port N``.
 
-Any Bento: the service that mdeploy generates, or the user's own. It is BentoML's own ASGI application,
-run by uvicorn (on uvloop and httptools where they are installed) without the processes, the access log
-and the home folder that ``bentoml serve`` brings along.
+Any Bento: the service that mdeploy generates, or the user's own. What it is asked again and again, its
+predictions and health, it answers from a fast lane of its own (`server`); everything else is its ASGI
+application's, run by uvicorn. Of BentoML it takes neither the processes, the access log nor the home folder
+that ``bentoml serve`` brings along.
 
 On a machine it listens on a unix socket; in a container, whose network is its own, on a port. Either is
 bound at once and listened on when the model is loaded and warm, so a connection that is
-accepted is one that is served. SIGTERM stops accepting, lets the requests in flight finish, and exits
-with 0.
+accepted is one that is served. With ``--workers`` there are several processes behind the one socket
+(`server.processes`), which are ready when all are. SIGTERM stops accepting, lets the requests in flight
+finish, and exits with 0.
 """
 
 from __future__ import annotations
 
 import argparse
 import faulthandler
-import gc
 import io
 import logging
 import os
 import shutil
 import signal
 import socket
-import stat
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
-
-import uvicorn
+from typing import TYPE_CHECKING, NoReturn
 
 from . import logs
+from .observe.board import Board
+from .server.places import Place, bound_path, bound_port
+from .server.processes import Shares, Supervisor
+from .settings import WORKERS, ServiceSettings, settings
+from .spec import FILE, ServiceSpec, load
+
+if TYPE_CHECKING:
+    from .server.process import Process
 
 log = logging.getLogger("mdeploy_serving")
 
-_KEEP_ALIVE = 75
-"""Seconds that an idle connection stays open: longer than a proxy's, so that the proxy closes first."""
 _DRAIN = 30.0
-_AFTER_DRAIN = 2.0
-"""Seconds beyond the drain for the service to close what it holds; then the process ends all the same."""
-_BACKLOG = 2048
 _QUIET = "services.logging.access.enabled=false"
 """BentoML option: no access log, unless the service asks for one in its decorator."""
 
@@ -51,44 +51,57 @@ _QUIET = "services.logging.access.enabled=false"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM. 0 after a drain, 1 if the service did not start; the log says why."""
     began = time.monotonic()
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.grpc_port is not None and options.grpc_socket is not None:
+        parser.error("--grpc-port and --grpc-socket: give one of them")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     _set_up_process()
     try:
         with ExitStack() as held:
-            listener = _listener(options, held)
-            server = _Server(_application(options.bundle.absolute()), held, drain=options.drain, began=began)
-            return _run(server, listener)
+            place = _place(options, held)
+            spec = _spec(options.bundle.absolute())
+            chosen = _settings(options.workers, spec)
+            _check_grpc(options, chosen.workers)
+            job = Job(options, spec, place, held, began, Board(chosen.workers))
+            return _supervised(job, chosen.workers) if chosen.workers > 1 else _alone(job)
     except Exception:
         log.exception("the service did not start")
         return 1
 
 
-def _listener(options: argparse.Namespace, held: ExitStack) -> socket.socket:
-    """Where to listen, bound; and a home for BentoML."""
-    if options.socket is None:
-        held.enter_context(_bentoml_scratch())
-        return held.enter_context(_bound_port(options.host, options.port))
-    path: Path = options.socket.absolute()
-    held.enter_context(_bentoml_home(path))
-    return held.enter_context(_bound(path))
+def _check_grpc(options: argparse.Namespace, workers: int) -> None:
+    """Several processes share a port that is named, and nothing else."""
+    if workers > 1 and options.grpc_socket is not None:
+        raise ValueError(
+            f"--grpc-socket: {workers} workers cannot share one; expected --grpc-port, or one worker"
+        )
+    if workers > 1 and options.grpc_port == 0:
+        raise ValueError(f"--grpc-port 0: {workers} workers would take different ones; expected a port")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="mdeploy_serving.worker", description="Serve a Bento on a unix socket or a port, in one process."
+        prog="mdeploy_serving.worker", description="Serve a Bento on a unix socket or a port."
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--socket", type=Path, help="where to listen; a stale one is replaced")
     where.add_argument("--port", type=int, help="where to listen, in a container; 0 takes a free one")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on with --port (default: %(default)s)"
+        "--host", default="127.0.0.1", help="address to listen on with a port (default: %(default)s)"
     )
+    parser.add_argument("--grpc-socket", type=Path, help="where to speak gRPC, if the bundle does")
+    parser.add_argument("--grpc-port", type=int, help="where to speak gRPC, if the bundle does")
     parser.add_argument(
         "--bundle",
         type=Path,
         default=Path(__file__).absolute().parents[2],
         help="folder with bento.yaml (default: the one that holds this file)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_count,
+        help="processes behind the one socket; 0: one for each processor (default: as the bundle says)",
     )
     parser.add_argument(
         "--drain",
@@ -97,6 +110,12 @@ def _parser() -> argparse.ArgumentParser:
         help="seconds for the requests in flight after SIGTERM (default: %(default)g)",
     )
     return parser
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 5):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
+    return int(text)
 
 
 def _set_up_process() -> None:
@@ -109,82 +128,72 @@ def _set_up_process() -> None:
     os.environ.setdefault("BENTOML_CONFIG_OPTIONS", _QUIET)
 
 
-def _run(server: _Server, listener: socket.socket) -> int:
-    try:
-        server.run(sockets=[listener])
-    except SystemExit:
-        if server.started:
-            raise
-        return 1  # uvicorn has logged what the service raised
-    return 0
+def _place(options: argparse.Namespace, held: ExitStack) -> Place:
+    """Where to listen, bound; and a home for BentoML."""
+    if options.socket is None:
+        held.enter_context(_bentoml_scratch())
+        return held.enter_context(bound_port(options.host, options.port))
+    path: Path = options.socket.absolute()
+    held.enter_context(_bentoml_home(path))
+    return held.enter_context(bound_path(path))
 
 
-def _application(bundle: Path) -> Any:
-    """The Bento's ASGI application, as BentoML's own worker sets it up (1.4: _bentoml_impl.worker.service).
-
-    Changes into the Bento's source folder, where the service's relative paths begin.
-    """
-    import bentoml  # after its environment variables are set
-    from bentoml._internal.container import BentoMLContainer  # no public way in 1.4
-    from bentoml._internal.context import server_context  # the same
-    from bentoml._internal.server.metrics.prometheus import PrometheusClient
-
-    BentoMLContainer.metrics_client.set(PrometheusClient(multiproc=False))  # we are the only process
-    service = bentoml.load(os.fspath(bundle), standalone_load=True)
-    BentoMLContainer.development_mode.set(False)
-    server_context.service_type = "entry_service"
-    server_context.service_name = service.name
-    server_context.service_routes = [api.route for api in service.apis.values()]
-    server_context.bento_name = service.bento.tag.name
-    server_context.bento_version = service.bento.tag.version or "not available"
-    return service.to_asgi(is_main=True)
+def _spec(bundle: Path) -> ServiceSpec | None:
+    """What the bundle's service is; None for a Bento that nobody has said anything of."""
+    source = bundle / "src"
+    return load(source) if (source / FILE).exists() else None
 
 
-class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is not there where types are checked
-    """uvicorn's server, which says when it is ready, and which ends on SIGTERM whatever else goes on.
+def _settings(workers: int | None, spec: ServiceSpec | None) -> ServiceSettings:
+    """The settings; whoever reads them again, e.g. for the threads of each inference, sees the same ones."""
+    if workers is not None:
+        os.environ[WORKERS] = str(workers)
+    return settings(spec or ServiceSpec("service"))
 
-    ``held`` is what has to be put away before the process ends by force.
-    """
 
-    def __init__(self, application: Any, held: ExitStack, *, drain: float, began: float) -> None:
-        config = uvicorn.Config(
-            application,
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            backlog=_BACKLOG,
-            timeout_keep_alive=_KEEP_ALIVE,
-        )
-        config.timeout_graceful_shutdown = drain  # which the constructor takes in whole seconds only
-        super().__init__(config)
-        self._held = held
-        self._drain = drain
-        self._began = began
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the processes of a service have in common."""
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        gc.collect()
-        gc.freeze()  # what is loaded now stays: the collector need not look at it again
-        log.info("ready after %.1f s", time.monotonic() - self._began)
+    options: argparse.Namespace
+    spec: ServiceSpec | None
+    place: Place
+    held: ExitStack
+    """What has to be put away before the process ends by force."""
+    began: float
+    board: Board
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if not self.started and sig == signal.SIGTERM:
-            log.info("stopped before it was ready")
-            self._leave()  # the model may load for a long time yet
-        super().handle_exit(sig, frame)
+    def process(self, place: Place, *, leave: Callable[[], NoReturn], began: float) -> Process:
+        """One that serves. Imports asyncio, which one that only watches over others has no use for."""
+        from .server.process import Process
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        log.info("stopping; requests in flight: %d", len(self.server_state.tasks))
-        last = threading.Timer(self._drain + _AFTER_DRAIN, self._leave)
-        last.daemon = True
-        last.start()  # a thread in native code can be neither cancelled nor awaited
-        await super().shutdown(sockets=sockets)
-        log.info("stopped")
+        return Process(self.options, self.spec, place, leave=leave, began=began, board=self.board)
 
-    def _leave(self) -> NoReturn:
-        self._held.close()
+
+def _alone(job: Job) -> int:
+    """Serve in this process."""
+
+    def leave() -> NoReturn:
+        job.held.close()
         os._exit(0)
+
+    return job.process(job.place, leave=leave, began=job.began).run()
+
+
+def _supervised(job: Job, workers: int) -> int:
+    """Serve in several processes, and watch over them in this one."""
+    shares = Shares(workers)
+
+    def leave() -> NoReturn:
+        os._exit(0)
+
+    def work(index: int, pair: socket.socket) -> int:
+        ours = Place(job.place.listener)  # the path is the parent's
+        process = job.process(ours, leave=leave, began=time.monotonic())
+        return process.run(index=index, pair=pair, shares=shares)
+
+    place, drain = job.place, job.options.drain
+    return Supervisor(workers, work, place.listener, place.withdraw, drain, job.began, shares).run()
 
 
 @contextmanager
@@ -228,51 +237,6 @@ def _bentoml_scratch() -> Iterator[None]:
         yield
     finally:
         shutil.rmtree(home, ignore_errors=True)
-
-
-@contextmanager
-def _bound_port(host: str, port: int) -> Iterator[socket.socket]:
-    """A TCP socket bound to an address of this machine. Raises OSError where it is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        log.info("port %d of %s", listener.getsockname()[1], host)
-        yield listener
-
-
-@contextmanager
-def _bound(path: Path) -> Iterator[socket.socket]:
-    """A socket bound to a path that only we may use; the file goes when we do.
-
-    Raises OSError where the path is too long, is taken by a living server, or is not a socket.
-    """
-    _remove_stale(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listener.bind(os.fspath(path))
-    finally:
-        os.umask(before)
-    path.chmod(0o600)
-    ours = path.stat().st_ino
-    try:
-        yield listener
-    finally:
-        listener.close()
-        if path.exists() and path.stat().st_ino == ours:
-            path.unlink()
-
-
-def _remove_stale(path: Path) -> None:
-    if not path.exists():
-        return
-    if not stat.S_ISSOCK(path.stat().st_mode):
-        raise FileExistsError(f"{path} is no socket; it is left alone")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        if probe.connect_ex(os.fspath(path)) == 0:
-            raise FileExistsError(f"another process serves on {path}")
-    path.unlink()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from modeldeploy.bundle import bento, facts, stage
 from modeldeploy.bundle.build import Built, build, gather
 from modeldeploy.bundle.environment import Environment
 from modeldeploy.bundle.manifest import BUILD_FACTS, Manifest
-from modeldeploy.bundle.recipe import Recipe
+from modeldeploy.bundle.recipe import ModelRecipe, Recipe
 from modeldeploy.bundle.store import BundleStore
 from modeldeploy.config.load import load
 from modeldeploy.errors import BundleError, ModelDeployError
@@ -117,7 +117,7 @@ def build_elsewhere(recipe: Recipe, home: Path, workshop: Workshop, env: dict[st
     one = "os.sched_setaffinity(0, {0});" if hasattr(os, "sched_setaffinity") else ""
     code = (
         f"import os; os.umask(0o077); {one}"
-        "from pathlib import Path, PosixPath; from modeldeploy.bundle.recipe import Recipe;"
+        "from pathlib import Path, PosixPath; from modeldeploy.bundle.recipe import *;"
         "from modeldeploy.bundle.build import build_recipe;"
         f"print(build_recipe({recipe!r}, emit=lambda event: None).ref.digest)"
     )
@@ -220,7 +220,7 @@ def test_a_killed_build_leaves_nothing_behind(workshop: Workshop, tmp_path: Path
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     code = (
-        "from pathlib import Path, PosixPath; from modeldeploy.bundle.recipe import Recipe;"
+        "from pathlib import Path, PosixPath; from modeldeploy.bundle.recipe import *;"
         "from modeldeploy.bundle.build import build_recipe;"
         f"build_recipe({recipe!r}, emit=lambda event: None)"
     )
@@ -320,7 +320,7 @@ def test_any_model_will_do_for_an_own_service_and_is_not_unpickled(
 ) -> None:
     recipe = workshop.project(tmp_path / "p", own_service=True)
     (recipe.root / "model.pkl").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
-    recipe = replace(recipe, model=recipe.root / "model.pkl")
+    recipe = replace(recipe, models=(ModelRecipe("digits", recipe.root / "model.pkl"),))
     with pytest.raises(BundleError, match=r"model.pkl is dangerous to load: .* os.system"):
         workshop.build(recipe)
     built = workshop.build(replace(recipe, trust={"model.pkl": "made for this test"}))

@@ -190,7 +190,7 @@ def test_a_project_is_compared_as_it_is_and_nothing_is_made(workshop: Workshop, 
 
     def now(*, made: bool) -> Content:
         inputs = build.look(recipe, known)
-        skeleton = bento.remembered(inputs.service, version=recipe.version)
+        skeleton = bento.remembered(inputs.bento, version=recipe.version)
         assert (skeleton is not None) == made
         return compare.project(inputs, skeleton)
 

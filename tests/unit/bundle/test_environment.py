@@ -26,7 +26,7 @@ def small_lock(tmp_path_factory: pytest.TempPathFactory) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MDEPLOY_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setattr(lock, "SERVING", ())
-        patch.setattr(lock, "ONNX", ())
+        patch.setattr(lock, "_frameworks", lambda _: ())
         return lock.resolve(recipe_for(tmp_path_factory.mktemp("p"), requirements=("six==1.16.0",))).text
 
 

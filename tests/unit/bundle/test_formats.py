@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bundle_place import write_model
-from modeldeploy.bundle import formats, onnxfile
+from modeldeploy.bundle import formats, frameworks, onnxfile
 from modeldeploy.bundle.inspection import inspect
 from modeldeploy.errors import BundleError
 
@@ -34,7 +34,7 @@ WRONG = {
     "a Python pickle": pickle.dumps({"weights": [1, 2]}),
     "a PNG picture": b"\x89PNG\r\n\x1a\n" + bytes(100),
     "a gzip file": gzip.compress(b"weights"),
-    "a JSON text": b'{"learner": {}}',
+    "a JSON text": b'{"layers": []}',
     "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(64),
     "a TensorFlow Lite model": b"\x1c\x00\x00\x00TFL3" + bytes(64),
     "a safetensors file": (40).to_bytes(8, "little") + b'{"w": {}}' + bytes(64),
@@ -188,7 +188,7 @@ def test_models_linked_from_a_folder_of_blobs_are_followed(tmp_path: Path) -> No
 def test_insisting_on_a_framework_that_the_file_is_not_is_refused(tmp_path: Path) -> None:
     model = tmp_path / "model.bin"
     model.write_bytes(b"anything")
-    assert inspect(model, own_service=True).framework == formats.CUSTOM
+    assert inspect(model, own_service=True).framework == frameworks.CUSTOM
     with pytest.raises(BundleError, match=r"framework is 'onnx', but model.bin is no model"):
         inspect(model, own_service=True, insisted="onnx")
 

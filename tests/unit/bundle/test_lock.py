@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bundle_place import Workshop, recipe_for, write_model
-from modeldeploy.bundle import environment, lock, uvtool
+from modeldeploy.bundle import environment, frameworks, lock, uvtool
 from modeldeploy.bundle.lock import FILENAME
 from modeldeploy.errors import BundleError
 from needs import need
@@ -23,7 +23,7 @@ SMALL = ("six==1.16.0",)
 def only_the_projects_requirements(monkeypatch: pytest.MonkeyPatch) -> None:
     """What serving needs is left out here: resolving it takes seconds, and is done in test_build."""
     monkeypatch.setattr(lock, "SERVING", ())
-    monkeypatch.setattr(lock, "ONNX", ())
+    monkeypatch.setattr(frameworks, "PACKAGES", {})
 
 
 @pytest.fixture

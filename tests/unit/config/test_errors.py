@@ -32,7 +32,7 @@ BEGIN = PROJECT + MODEL + TARGET  # eight lines
         (BEGIN + 'p95 = "5ms"', "did you mean 'targets.local.rollout.gates.p95'?"),
         (
             BEGIN + "[taget.local]",
-            "9: taget: unknown key; expected one of build, env, image, metadata, model, policy, project, ",
+            "9: taget: unknown key; expected one of build, env, image, metadata, model, models, policy, ",
         ),
         (BEGIN + "[taget.local]", "did you mean 'targets'?"),
         ("[project]\n" + MODEL, "1: project.name: missing; expected at most 63 lowercase letters"),
@@ -40,7 +40,7 @@ BEGIN = PROJECT + MODEL + TARGET  # eight lines
             "\n\n[project]\n" + MODEL,
             "3: project.version: missing; expected at most 64 letters, digits, dots",
         ),
-        (PROJECT, "1: model: missing; expected a table with path"),
+        (PROJECT, "1: model.path: missing; expected a path inside the project's folder"),
         (
             'project = "digits"\n' + MODEL,
             '1: project: "digits" is text; expected a table with name and version',
@@ -66,7 +66,7 @@ BEGIN = PROJECT + MODEL + TARGET  # eight lines
         (PROJECT + '[model]\npath = "."', "5: model.path: . is a folder; expected a file"),
         (
             PROJECT + '[model]\npath = "model.onnx"\nframework = "onx"',
-            '6: model.framework: "onx" is not known; expected "onnx"; did you mean \'onnx\'?',
+            '6: model.framework: "onx" is not known; expected one of "onnx", "sklearn", "xgboost"',
         ),
         (
             PROJECT + '[model]\npath = "model.onnx"\ntolerance = { rtol = nan }',

@@ -57,6 +57,12 @@ def test_the_container_is_one_process_of_a_numeric_user_without_a_shell() -> Non
     assert "Healthcheck" not in config
 
 
+def test_a_bundle_that_speaks_grpc_has_a_port_for_it() -> None:
+    config = config_of(image_of(bundle=manifest(protocols=("arrow", "grpc"))))["config"]
+    assert config["Entrypoint"][-4:] == ["--port", "3000", "--grpc-port", "3001"]
+    assert config["ExposedPorts"] == {"3000/tcp": {}, "3001/tcp": {}}
+
+
 def test_labels_are_annotations_too_and_name_the_bundle() -> None:
     bundle = manifest(license="Apache-2.0")
     image = image_of(bundle=bundle)

@@ -24,7 +24,6 @@ def membership(root: Path, *lines: str) -> None:
 
 @pytest.fixture(autouse=True)
 def machine_of_sixteen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(cpu.THREADS, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
 
 
@@ -58,13 +57,7 @@ def test_a_limit_that_says_nothing_is_none(tmp_path: Path, content: str) -> None
     assert cpu.processors(tmp_path) == 16
 
 
-def test_the_environment_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cpu.THREADS, "5")
-    assert cpu.threads() == 5
-
-
-@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
-def test_nonsense_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setenv(cpu.THREADS, value)
-    with pytest.raises(ValueError, match=cpu.THREADS):
-        cpu.threads()
+@pytest.mark.parametrize(("workers", "threads"), [(1, 16), (3, 5), (16, 1), (40, 1)])
+def test_workers_share_the_processors(workers: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "processors", lambda: 16)
+    assert cpu.threads(workers) == threads

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
-from modeldeploy.serving.encode import plain_value, without_batch, write_answer
+from modeldeploy.serving.tensors.encode import plain_value, without_batch, write_answer
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
@@ -59,3 +59,36 @@ def test_a_scalar_output_is_a_bare_number() -> None:
 )
 def test_an_answer_to_one_sample_loses_its_batch_dimension(value: Any, *, batched: bool, one: object) -> None:
     assert plain_value(without_batch(value, batched=batched)) == one
+
+
+def test_the_shortest_text_is_written_and_every_float16_comes_back() -> None:
+    assert write_answer({"y": np.array([0.1], dtype=np.float32)}) == b'{"y":[0.1]}'
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    back = np.array(json.loads(write_answer({"y": every}))["y"], dtype=np.float16)
+    np.testing.assert_array_equal(back, every)
+
+
+@pytest.mark.parametrize("others", [1, 3000])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_one_float32_whose_shortest_text_is_read_as_its_neighbour_is_written_longer(
+    others: int, sign: int
+) -> None:
+    odd = np.full(others, np.array(0x15AE43FD, dtype=np.uint32).view(np.float32) * sign, dtype=np.float32)
+    assert np.float32(7.038531e-26) != abs(odd[0])
+    assert np.array(json.loads(write_answer({"y": odd}))["y"], dtype=np.float32).tobytes() == odd.tobytes()
+
+
+def test_what_is_not_finite_is_found_in_long_answers_too() -> None:
+    values = np.full(5000, 0.1, dtype=np.float32)
+    values[4999] = np.nan
+    assert write_answer({"y": values}).endswith(b'0.1,"NaN"]}')
+
+
+def test_arrays_in_any_order_are_written_as_they_are_read() -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for array in (values.T, values[:, ::2], values.astype(">f4")):
+        assert json.loads(write_answer({"y": array}))["y"] == array.tolist()
+
+
+def test_half_a_character_from_a_model_is_still_json() -> None:
+    assert json.loads(write_answer({"y": ["\ud800"]})) == {"y": ["\ud800"]}

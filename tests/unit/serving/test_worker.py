@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -105,8 +106,9 @@ def test_the_schemas_tell_of_the_signature(worker: Worker) -> None:
     route = worker.get("/schema.json")[1]["routes"][0]
     assert route["input"]["properties"]["image"]["dtype"] == "float32"
     document = worker.get("/docs.json")[1]
-    body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert body["properties"]["image"]["items"]["minItems"] == 64
+    batch, sample = document["components"]["schemas"]["Inputs"]["anyOf"]
+    assert batch["properties"]["image"]["items"]["minItems"] == 64
+    assert sample["properties"]["image"]["minItems"] == 64
 
 
 def test_a_users_own_service_runs_where_its_files_are(start: Start, own: Path) -> None:
@@ -204,7 +206,7 @@ def test_a_socket_that_is_served_or_is_another_file_is_left_alone(start: Start, 
             lambda src: (src / "mdeploy_service.json").write_text(
                 json.dumps({**DIGITS, "inputs": DIGITS["outputs"]})
             ),
-            "are not those of model.onnx",
+            "are not the models'",
         ),
     ],
 )
@@ -267,3 +269,56 @@ def ask_the_stock_server(url: str, deadline: float) -> None:
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+
+def test_several_workers_share_a_socket_and_one_that_is_killed_is_replaced(
+    start: Start, digits: Path, tmp_path: Path
+) -> None:
+    worker = start(digits, "--workers", "2").ready()
+    pids = children_of(worker)
+    assert len(pids) == 2
+    for _ in range(30):
+        assert worker.post("/predict", {"image": [1] * 64})[0] == 200
+    counted = worker.get("/metrics")[1].decode()
+    assert re.search(r'mdeploy_requests_total\{route="[^"]*predict",status="200"\} 30\b', counted), counted
+    os.kill(pids[0], signal.SIGKILL)
+    for _ in range(30):
+        assert worker.post("/predict", {"image": [1] * 64})[0] == 200
+    deadline = time.monotonic() + 30
+    while len(children_of(worker)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert set(children_of(worker)) != set(pids)
+    assert worker.stop() == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+    messages = [line["message"] for line in log_lines(worker)]
+    assert sum(message.startswith("ready after") for message in messages) == 1
+    assert messages[-2:] == ["stopping", "stopped"]
+
+
+def test_workers_of_a_model_that_is_none_make_the_service_fail(
+    start: Start, digits: Path, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "broken"
+    subprocess.run(["cp", "-r", digits, bundle], check=True)
+    (bundle / "src" / "model.onnx").write_bytes(b"no model")
+    worker = start(bundle, MDEPLOY_WORKERS="2")
+    assert worker.process.wait(timeout=30) == 1
+    assert "model.onnx" in worker.log
+    assert "did not start: exit code 1" in worker.log
+    assert not worker.socket.exists()
+
+
+def children_of(worker: Worker) -> list[int]:
+    pid = worker.process.pid
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True)
+    rows = (line.split() for line in listed.stdout.splitlines())
+    return [int(child) for child, parent in rows if int(parent) == pid]
+
+
+def test_grpc_of_a_bundle_that_does_not_speak_it_is_refused_with_what_to_do(
+    start: Start, digits: Path
+) -> None:
+    worker = start(digits, "--grpc-port", "0")
+    assert worker.process.wait(timeout=30) == 1
+    assert "this bundle does not speak gRPC" in worker.log
+    assert "modeldeploy.toml" in worker.log

@@ -99,9 +99,11 @@ def _details(found: BundleDetails) -> Iterator[str]:
     signature = found.signature or {}
     rows: list[tuple[str, str]] = [
         ("service", f"{found.entrypoint}{' (generated)' if found.generated else ''}, {found.framework}"),
+        ("as one", found.graph),
         *((kind, _tensors(signature.get(kind, ()))) for kind in ("inputs", "outputs") if signature),
+        ("protocols", _protocols(found)),
         ("golden", _golden(found.golden)),
-        *(("model", f"{model.path}  {text.size(model.size)}  {model.sha256[:12]}") for model in found.models),
+        *_models(found),
         (
             "size",
             f"{text.size(found.size)} in {found.files} files; {text.size(found.disk)} of disk are its own",
@@ -121,6 +123,26 @@ def _details(found: BundleDetails) -> Iterator[str]:
         ("in", str(found.path)),
     ]
     yield from (f"  {name:<10} {text.clean(value)}" for name, value in rows if value)
+
+
+def _models(found: BundleDetails) -> Iterator[tuple[str, str]]:
+    """Several models each with its signature; then the files."""
+    several = found.service.get("models", {})
+    if len(several) > 1:
+        for name, model in several.items():
+            sides = " -> ".join(_tensors(model[side]) for side in ("inputs", "outputs"))
+            yield "model", f"{name}: {model['framework']}, {model['path']}, {sides}"
+    for model in found.models:
+        told = f"{model.path}  {text.size(model.size)}  {model.sha256[:12]}"
+        yield ("file" if len(several) > 1 else "model"), told
+
+
+def _protocols(found: BundleDetails) -> str:
+    """Of a service of the user's own, only the user knows."""
+    if not found.generated:
+        return ""
+    more = [name for key, name in (("arrow", "Arrow"), ("grpc", "and over gRPC")) if key in found.protocols]
+    return ", ".join(["JSON", ".npy", "Open Inference V2", "SageMaker", *more])
 
 
 def _tensors(tensors: Sequence[Mapping[str, Any]]) -> str:

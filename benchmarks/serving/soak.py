@@ -1,0 +1,189 @@
+"""One worker for a long time, under good requests and bad ones: does it grow, does it fail?
+
+``python -m benchmarks.serving.soak --minutes 60``. Asks a bundle's worker at a steady rate, in several
+protocols, with every seventh request a wrong one and clients that hang up or reconnect, and writes down
+memory, open files and threads every ten seconds. Ends with 1 if an answer was not what it should be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import socket
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.place import Place
+from benchmarks.serving.contenders import Mdeploy, npy
+from benchmarks.serving.cores import memory_of
+from benchmarks.serving.models import MODELS, Model
+
+_EVERY = 10.0
+_STATUS = slice(9, 12)
+_ALLOWED_KB_PER_HOUR = 2048
+"""What an allocator may take without anything having leaked: below a hundredth of the worker's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of request, and the status that it must be answered with."""
+
+    name: str
+    message: bytes
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The worker at one moment: seconds since the start, megabytes, open files, threads."""
+
+    at: float
+    memory: float
+    files: int
+    threads: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Soak, and print what came of it as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--rate", type=float, default=200.0, help="requests a second (default: %(default)g)")
+    given = parser.parse_args(arguments)
+    with Place() as place:
+        contender, model = Mdeploy(place), MODELS[0]
+        with contender.serving(model) as server:
+            port = int(server.url.split(":")[2].partition("/")[0])
+            told = _soak(port, server.group, kinds(model), given.minutes * 60, given.rate)
+    print(json.dumps(told, indent=1))
+    grown = isinstance(slope := told["kB per hour"], int) and slope > _ALLOWED_KB_PER_HOUR
+    return 1 if told["wrong"] or grown else 0
+
+
+def kinds(model: Model) -> list[Kind]:
+    """Good requests in each protocol, and bad ones of each sort."""
+    flat = json.dumps(np.round(model.sample().ravel(), 3).astype(float).tolist())
+    tensor = (
+        f'{{"name": "x", "datatype": "FP32", "shape": [1, {len(model.sample().ravel())}], "data": {flat}}}'
+    )
+    good = [
+        Kind("json", _post("/predict", f'{{"x": [{flat}]}}'.encode()), 200),
+        Kind("single", _post("/predict", f'{{"x": {flat}}}'.encode()), 200),
+        Kind("v2", _post(f"/v2/models/bench-{model.name}/infer", f'{{"inputs": [{tensor}]}}'.encode()), 200),
+        Kind("npy", _post("/predict", npy(model), "application/x-npy"), 200),
+        Kind("invocations", _post("/invocations", f'{{"x": [{flat}]}}'.encode()), 200),
+        Kind("metrics", b"GET /metrics HTTP/1.1\r\nhost: soak\r\n\r\n", 200),
+    ]
+    bad = [
+        Kind("not JSON", _post("/predict", b'{"x": [[1, 2'), 400),
+        Kind("ragged", _post("/predict", b'{"x": [[1, 2], [3]]}'), 400),
+        Kind("NaN", _post("/predict", b'{"x": [[NaN, 1, 2, 3]]}'), 400),
+        Kind("deep", _post("/predict", b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}"), 400),
+        Kind("no model", _post("/v2/models/nobody/infer", b"{}"), 404),
+        Kind("npy that lies", _post("/predict", npy(model)[:-3], "application/x-npy"), 400),
+    ]
+    return good + good + good + good + good + bad + good
+
+
+def _post(path: str, body: bytes, content: str = "application/json") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nhost: soak\r\ncontent-type: {content}\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _soak(port: int, process: int, mix: list[Kind], seconds: float, rate: float) -> dict[str, object]:
+    dice = random.Random(4)
+    counts: Counter[str] = Counter()
+    wrong: list[str] = []
+    looks: list[Look] = []
+    began = time.monotonic()
+    connection = _connected(port)
+    number = 0
+    while (now := time.monotonic() - began) < seconds:
+        if not looks or now - looks[-1].at >= _EVERY:
+            looks.append(_look(now, process))
+            print(f"{now:6.0f} s  {looks[-1].memory:.1f} MB  {number} requests", file=sys.stderr, flush=True)
+        kind = dice.choice(mix)
+        if dice.random() < 0.01:
+            _hang_up(port, kind, dice)
+        if dice.random() < 0.02:
+            connection.close()
+            connection = _connected(port)
+        status = _ask(connection, kind.message)
+        counts[f"{kind.name} {status}"] += 1
+        if status != kind.status:
+            wrong.append(f"{kind.name}: {status} instead of {kind.status}")
+            connection.close()
+            connection = _connected(port)
+        number += 1
+        time.sleep(max(0.0, began + number / rate - time.monotonic()))
+    connection.close()
+    looks.append(_look(time.monotonic() - began, process))
+    return _told(counts, wrong, looks)
+
+
+def _connected(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def _ask(connection: socket.socket, message: bytes) -> int:
+    """The status of the answer; 0 where there was none."""
+    answer = b""
+    with suppress(OSError, ValueError):
+        connection.sendall(message)
+        while b"\r\n\r\n" not in answer:
+            answer += connection.recv(65536) or _ended()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        length = int(head.lower().split(b"\r\ncontent-length:")[1].split(b"\r\n")[0])
+        while len(body) < length:
+            body += connection.recv(65536) or _ended()
+        return int(head[_STATUS])
+    return 0
+
+
+def _ended() -> bytes:
+    raise ConnectionError("the server closed the connection")
+
+
+def _hang_up(port: int, kind: Kind, dice: random.Random) -> None:
+    """Send a part of a request, or all of it, and leave."""
+    with _connected(port) as other:
+        other.sendall(kind.message[: dice.randrange(1, len(kind.message) + 1)])
+
+
+def _look(at: float, process: int) -> Look:
+    place = Path(f"/proc/{process}")
+    files, threads = (len(list((place / folder).iterdir())) for folder in ("fd", "task"))
+    return Look(at, memory_of(process), files, threads)
+
+
+def _told(counts: Counter[str], wrong: list[str], looks: list[Look]) -> dict[str, object]:
+    settled = looks[len(looks) // 4 :]
+    slope = statistics.linear_regression([look.at for look in settled], [look.memory for look in settled])[0]
+    return {
+        "seconds": round(looks[-1].at),
+        "requests": sum(counts.values()),
+        "wrong": wrong[:20],
+        "MB first, settled, last": [
+            round(looks[0].memory, 1),
+            round(settled[0].memory, 1),
+            round(looks[-1].memory, 1),
+        ],
+        "kB per hour": round(slope * 3600 * 1024),
+        "open files first, most, last": [looks[0].files, max(look.files for look in looks), looks[-1].files],
+        "threads first, last": [looks[0].threads, looks[-1].threads],
+        "answers": dict(sorted(counts.items())),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

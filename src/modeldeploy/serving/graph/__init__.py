@@ -1,0 +1,1 @@
+"""Several models as one: chains, ensembles, choice by rule, and hooks before and after."""

@@ -1,0 +1,39 @@
+"""Models that know what is missing are told so by null or NaN; all others refuse both."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from modeldeploy.serving.problems import BadInput
+from modeldeploy.serving.spec import SpecError, TensorSpec, parse
+from modeldeploy.serving.tensors.validate import read_request
+
+GAPS = TensorSpec("x", "float32", ("batch", 2), minimum=0, maximum=9, nan=True)
+WHOLE = TensorSpec("x", "float32", ("batch", 2))
+
+
+@pytest.mark.parametrize("gap", ["null", '"NaN"', "NaN"])
+def test_a_value_may_be_missing_where_the_model_allows_it(gap: str) -> None:
+    body = f'{{"x": [[1, {gap}], [2, 3]]}}'.encode()
+    (first, missing), rest = read_request([GAPS], body).arrays["x"].tolist()
+    assert (first, rest) == (1.0, [2.0, 3.0]) and math.isnan(missing)
+    with pytest.raises(BadInput, match=r"at \[0\]\[1\]"):
+        read_request([WHOLE], body)
+
+
+@pytest.mark.parametrize("wrong", ["Infinity", '"nan"', '""', "true", "[1]", "10"])
+def test_nothing_else_is_let_in_with_it(wrong: str) -> None:
+    with pytest.raises(BadInput):
+        read_request([GAPS], f'{{"x": [[1, {wrong}]]}}'.encode())
+
+
+@pytest.mark.parametrize(("dtype", "nan"), [("int64", True), ("float32", "yes"), ("string", True)])
+def test_only_floats_can_be_missing(dtype: str, nan: Any) -> None:
+    tensor = {"name": "x", "dtype": dtype, "shape": ["batch"]}
+    told = {"inputs": [{**tensor, "nan": nan}], "outputs": [tensor]}
+    models = {"m": {"framework": "xgboost", "path": "m.ubj", **told}}
+    with pytest.raises(SpecError, match="nan"):
+        parse({"format": 2, "name": "m", **told, "models": models})
