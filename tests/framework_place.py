@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import uv
-
-from modeldeploy import files, serving
+from cached_environment import cached_environment
+from modeldeploy import serving
 
 TABLES = (
     "scikit-learn>=1.6,<2",
@@ -29,18 +27,7 @@ SERVING = Path(serving.__file__).parent
 
 def environment(name: str, requirements: Sequence[str]) -> Path:
     """The interpreter of an environment with these packages, beside what every bundle computes with."""
-    cache = Path(os.environ.get("MDEPLOY_TEST_CACHE") or Path.home() / ".cache" / "mdeploy-tests")
-    env = cache / f"{name}-{sys.version_info.major}.{sys.version_info.minor}"
-    wanted = "\n".join((*_ALWAYS, *requirements))
-    cache.mkdir(parents=True, exist_ok=True)
-    with files.locked(cache / f"{env.name}.lock"):
-        if not (env / "ready").exists() or (env / "ready").read_text() != wanted:
-            run: list[str | Path] = [uv.find_uv_bin(), "--quiet"]
-            subprocess.run([*run, "venv", "--clear", "--python", sys.executable, env], check=True)
-            install = [*run, "pip", "install", "--python", env / "bin" / "python"]
-            subprocess.run([*install, *_ALWAYS, *requirements], check=True)
-            (env / "ready").write_text(wanted)
-    return env / "bin" / "python"
+    return cached_environment(name, (*_ALWAYS, *requirements))
 
 
 def trained(python: Path, script: Path, folder: Path) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 
 from modeldeploy.serving.engine.engine import Engine
 from modeldeploy.serving.engine.job import Job
@@ -178,3 +179,33 @@ def on_loop(engine: Engine, story: Coroutine[Any, Any, None]) -> None:
             engine.close()
 
     asyncio.run(told())
+
+
+def in_one_turn(engine: Engine, jobs: Sequence[Asked]) -> None:
+    """Submit jobs in one turn of an event loop, await their answers, and close the engine."""
+
+    async def story() -> None:
+        for job in jobs:
+            engine.submit(job)
+        await all_answered(*jobs)
+
+    on_loop(engine, story())
+
+
+def engine_of(model: Any, spec: Any = None, meter: Any = None, **variables: str) -> Engine:
+    """An engine for a model made to measure; ``variables`` of the environment."""
+    spec = spec or service()
+    return Engine(spec, model, settings=set_up(spec, **variables), meter=meter or Counted())
+
+
+def zip_map(given: str, made: str) -> onnx.ModelProto:
+    """Scores of two classes as a list of maps, which scikit-learn's converters end models with."""
+    node = onnx.helper.make_node("ZipMap", [given], [made], domain="ai.onnx.ml", classlabels_int64s=[10, 20])
+    scores = onnx.helper.make_tensor_value_info(given, onnx.TensorProto.FLOAT, ["n", 2])
+    row = onnx.helper.make_map_type_proto(
+        onnx.TensorProto.INT64, onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, None)
+    )
+    maps = onnx.helper.make_value_info(made, onnx.helper.make_sequence_type_proto(row))
+    graph = onnx.helper.make_graph([node], "g", [scores], [maps])
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("ai.onnx.ml", 3)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from modeldeploy import __version__, ops
 from modeldeploy.bundle.build import Built
 from modeldeploy.events import Emit, Event
 from modeldeploy.model import BundleRef, Finding, Level
-from modeldeploy.ops.making import SmokeCheck, SmokeReport
+from modeldeploy.ops.making import GoldenFile, SmokeCheck, SmokeReport
 
 
 @pytest.fixture
@@ -163,10 +164,14 @@ def test_test_tells_each_check_and_its_exit_code_the_verdict(
 def test_golden_and_lock_name_the_file_that_they_wrote(
     mdeploy: Type, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ops, "golden", lambda *_, **__: (project / "golden.npz", 20))
+    made = GoldenFile(project / "golden.npz", 20, named=True)
+    monkeypatch.setattr(ops, "golden", lambda *_, **__: made)
     monkeypatch.setattr(ops, "lock", lambda *_, **__: project / "modeldeploy.lock")
 
     assert f"20 golden samples are in {project / 'golden.npz'}" in mdeploy("golden").out
+    assert mdeploy("golden").out.endswith("next: mdeploy build\n")
+    monkeypatch.setattr(ops, "golden", lambda *_, **__: replace(made, named=False))
+    assert 'name it, or it is no part of the bundle: [model] golden = "golden.npz"' in mdeploy("golden").out
     assert mdeploy("lock").out == f"{project / 'modeldeploy.lock'}\n"
 
 

@@ -61,7 +61,7 @@ def a_pickle(model: Path) -> None:
         (half_of_it, "breaks off"),
         (its_first_bytes, "no graph"),
         (damaged, "model.onnx"),
-        (an_archive, "zip archive"),
+        (an_archive, "NumPy arrays"),
         (a_text, "no ONNX model"),
         (a_pickle, "pickle"),
     ],

@@ -39,12 +39,15 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from skl2onnx import to_onnx
     from sklearn.datasets import load_digits
     from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MinMaxScaler
 
     images, digits = load_digits(return_X_y=True)
     images = (images / 16).astype("float32")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = MLPClassifier((768, 768), max_iter=8, random_state=0).fit(images[:1400], digits[:1400])
+        network = MLPClassifier((768, 768), max_iter=8, random_state=0)
+        model = make_pipeline(MinMaxScaler(), network).fit(images[:1400], digits[:1400])
         made = to_onnx(model, images[:1], options={"zipmap": False}, target_opset=17)
     folder = tmp_path_factory.mktemp("network")
     onnx.save(made, folder / "model.onnx")

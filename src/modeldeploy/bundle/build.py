@@ -227,7 +227,8 @@ def _bundled(recipe: Recipe, resolved: Callable[[], lock.Lock], emit: Emit) -> B
     return Bundled(resolved, python)
 
 
-def _inspected(recipe: Recipe, model: ModelRecipe, bundled: Bundled) -> ModelFacts:
+def inspected(recipe: Recipe, model: ModelRecipe, bundled: Bundled | None = None) -> ModelFacts:
+    """One model of a recipe, as `inspect` sees it. Raises `BundleError`."""
     return inspect(
         model.path,
         insisted=model.framework,
@@ -240,7 +241,7 @@ def _inspected(recipe: Recipe, model: ModelRecipe, bundled: Bundled) -> ModelFac
 
 
 def _look(recipe: Recipe, locked: lock.Lock, bundled: Bundled) -> Inputs:
-    models = tuple(_inspected(recipe, model, bundled) for model in recipe.models)
+    models = tuple(inspected(recipe, model, bundled) for model in recipe.models)
     found = sources.collect(recipe.root, recipe.include, recipe.exclude)
     for key, named in recipe.code_names.items():
         code_check.insist(key, named, found)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from modeldeploy.bundle import digests, frameworks
 from modeldeploy.bundle.formats import Kind
 from modeldeploy.bundle.lock import Lock, pins
 from modeldeploy.bundle.manifest import canonical
+from modeldeploy.bundle.signature import how_it_ended
 from modeldeploy.errors import BundleError
 from modeldeploy.oci.descriptor import digest_of
 
@@ -128,7 +128,7 @@ def _asked(
             answer: dict[str, Any] = json.loads(done.output.splitlines()[-1])
         except shell.ToolFailed as error:
             raise BundleError(
-                f"{model.name} could not be read: {_how_it_ended(kind, error)}",
+                f"{model.name} could not be read: {how_it_ended(kind.framework, SECONDS, error)}",
                 hint="export the model again; is it whole, and does it load where it was trained?",
                 details=_few(error.details),
             ) from error
@@ -147,19 +147,6 @@ def _few(details: Mapping[str, object]) -> dict[str, object]:
         for line in (lines if isinstance(lines, list) else [])[-5:]
     ]
     return {"output": clean}
-
-
-def _how_it_ended(kind: Kind, error: shell.ToolFailed) -> str:
-    who = kind.framework
-    if error.completed is None:
-        return f"{who} did not load it within {SECONDS:g} s"
-    if error.completed.code < 0:
-        try:
-            name = signal.Signals(-error.completed.code).name
-        except ValueError:
-            name = f"signal {-error.completed.code}"
-        return f"it makes {who} crash ({name})"
-    return f"its reader ended with code {error.completed.code}"
 
 
 def trust_line(model: Path, project: Path | None) -> str:

@@ -8,7 +8,8 @@ from modeldeploy.bundle import archives
 from modeldeploy.errors import BundleError
 
 OWN_SERVICE = 'write your own BentoML service and name it: [service] entrypoint = "service:NAME"'
-EXPORT = f"export it to ONNX, or {OWN_SERVICE}"
+_CLASS = 'name a class of yours that loads it: [model] framework = "python" and class = "module:Class"'
+EXPORT = f"export it to ONNX; or {_CLASS}; or {OWN_SERVICE}"
 _SKOPS = 'skops.io.dump(model, "model.skops")'
 _TORCH = (
     "program = torch.export.export(model.eval(), (example,), "

@@ -118,7 +118,7 @@ def _probe(model: Path) -> dict[str, Any]:
         done = shell.run(command, env=env, timeout=PROBE_SECONDS)
     except shell.ToolFailed as error:
         raise BundleError(
-            f"{model.name} could not be read: {_how_it_ended(error)}",
+            f"{model.name} could not be read: {how_it_ended('ONNX Runtime', PROBE_SECONDS, error)}",
             hint="export the model again; does it load with onnxruntime.InferenceSession?",
             details=error.details,
         ) from error
@@ -131,15 +131,16 @@ def _probe(model: Path) -> dict[str, Any]:
     return answer
 
 
-def _how_it_ended(error: shell.ToolFailed) -> str:
+def how_it_ended(who: str, seconds: float, error: shell.ToolFailed) -> str:
+    """Why a child process has nothing to say of a model: ``who`` is what read it there."""
     if error.completed is None:
-        return f"ONNX Runtime did not load it within {PROBE_SECONDS:g} s"
+        return f"{who} did not load it within {seconds:g} s"
     if error.completed.code < 0:
         try:
             name = signal.Signals(-error.completed.code).name
         except ValueError:
             name = f"signal {-error.completed.code}"
-        return f"it makes ONNX Runtime crash ({name})"
+        return f"it makes {who} crash ({name})"
     return f"its reader ended with code {error.completed.code}"
 
 

@@ -42,6 +42,7 @@ def give(
         yield from _without_effect(name, target, locate)
         if isinstance(target, ProcessTargetTable):
             yield from _open_to_the_network(name, target, locate)
+    yield from _not_routed(file, locate)
     yield from _same_port(file, locate)
     yield from _registry(file, locate)
     yield from _references(file, root, locate)
@@ -90,6 +91,17 @@ def _open_to_the_network(name: str, target: ProcessTargetTable, locate: Locate) 
             locate,
             f"on {target.host}, everyone who reaches this machine can use the model, without a password",
             'write host = "127.0.0.1" unless you want that',
+        )
+
+
+def _not_routed(file: ProjectFile, locate: Locate) -> Iterator[Finding]:
+    local = [name for name, target in file.targets.items() if isinstance(target, ProcessTargetTable)]
+    if local and "grpc" in file.service.protocols:
+        yield _warning(
+            ("service", "protocols"),
+            locate,
+            f"the driver 'process' routes HTTP only, so nobody reaches gRPC on {', '.join(local)}",
+            "ask by HTTP there, or serve gRPC from an image, on port 3001",
         )
 
 

@@ -11,7 +11,15 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema
 
 from modeldeploy.config import names, places, secrets
-from modeldeploy.config.values import LONGEST_PATH, InsidePath, refuse, secret_reference, text_of, worded
+from modeldeploy.config.values import (
+    LONGEST_PATH,
+    InsidePath,
+    once,
+    refuse,
+    secret_reference,
+    text_of,
+    worded,
+)
 
 
 def _any_path(value: str) -> str:
@@ -89,7 +97,7 @@ def _matching(pattern: str, reason: str) -> AfterValidator:
 def _platforms(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
         refuse("at least one platform is needed")
-    return _once(value)
+    return once(value)
 
 
 def _platform(value: str) -> str:
@@ -100,17 +108,10 @@ def _platform(value: str) -> str:
     return value
 
 
-def _once(value: tuple[str, ...]) -> tuple[str, ...]:
-    twice = [item for index, item in enumerate(value) if item in value[:index]]
-    if twice:
-        refuse(f"{twice[0]} is there twice")
-    return value
-
-
 def _require(value: tuple[str, ...]) -> tuple[str, ...]:
     if sum(item.startswith("approved") for item in value) > 1:
         refuse("one number of approvals is enough")
-    return _once(value)
+    return once(value)
 
 
 def _requirement_of_policy(value: str) -> str:
@@ -163,7 +164,7 @@ Platform = Annotated[
     str, AfterValidator(_platform), WithJsonSchema({"type": "string", "enum": list(places.PLATFORMS)})
 ]
 Platforms = Annotated[tuple[Platform, ...], Field(strict=False), AfterValidator(_platforms)]
-AnyPlatforms = Annotated[tuple[Platform, ...], Field(strict=False), AfterValidator(_once)]
+AnyPlatforms = Annotated[tuple[Platform, ...], Field(strict=False), AfterValidator(once)]
 """The same, or none at all."""
 Require = Annotated[
     tuple[

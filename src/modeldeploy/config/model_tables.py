@@ -120,7 +120,9 @@ class NamedModelTable(Table):
     )
     inputs: Inputs = Field(
         default=(),
-        description="What it takes, where the file does not tell; or a narrower type, shape or range.",
+        description="What it takes, where the file does not tell; or a narrower type, shape or range. Each "
+        "has `name` and `dtype`, and may have `shape`, `minimum`, `maximum`, and `nan`: whether a value may "
+        "be missing.",
         examples=[[_IMAGE]],
     )
     outputs: Outputs = Field(

@@ -23,6 +23,15 @@ _KEY_MARK = "[key]"
 _LONGEST_SHOWN = 60
 MOST_TOLD = 50
 """Problems that are told at once; a file of that many others is not one that somebody would mend by hand."""
+_MEANT = {
+    "gpu": "cuda",
+    "scikit-learn": "sklearn",
+    "pytorch": "torch",
+    "keras": "tensorflow",
+    "average": "mean",
+    "majority": "vote",
+}
+"""Other names of what keys take, which are spelt like none of them, or like the wrong one."""
 _MAY_BE_SECRET = {("registry", "username"), ("registry", "password"), ("signing", "key")}
 _TARGET_KEYS = {(name,) for name in ProcessTargetTable.model_fields}
 
@@ -162,9 +171,15 @@ def _wrong_value(path: KeyPath, fault: ErrorDetails, node: Mapping[str, Any]) ->
             path, f"{subject} is {describe.kind(value)}", quoted + expected, named and dotted(named)
         )
     if fault["type"] == "literal_error":
-        nearest = closest(value, known) if isinstance(value, str) else None
+        nearest = _nearest(value, known) if isinstance(value, str) else None
         return Problem(path, f"{subject} is not known", describe.expected(node), nearest)
     return Problem(path, f"{subject} is out of range", _expected_with_example(node))
+
+
+def _nearest(value: str, known: list[str]) -> str | None:
+    """What was meant: the same thing by another of its names, or one that is spelt nearly so."""
+    meant = _MEANT.get(value.lower())
+    return meant if meant in known else closest(value, known)
 
 
 def _expected_with_example(node: Mapping[str, Any]) -> str:

@@ -12,29 +12,22 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from modeldeploy.config import names
 from modeldeploy.config.model_tables import Inputs, Outputs, TensorName
 from modeldeploy.config.table import Table
-from modeldeploy.config.values import Duration, Entrypoint, Hook, Name, Size, refuse, worded
+from modeldeploy.config.values import Duration, Entrypoint, Hook, Name, Size, once, refuse, worded
 
 _CONNECT_RULE = "inputs as `model.input`, each with the `model.output` or the service's input that it gets"
 LONGEST_RULE = 1000
 
 
-def _once(value: tuple[str, ...]) -> tuple[str, ...]:
-    twice = [item for index, item in enumerate(value) if item in value[:index]]
-    if twice:
-        refuse(f"{twice[0]} is there twice")
-    return value
-
-
 def _some(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
         refuse("at least one is needed")
-    return _once(value)
+    return once(value)
 
 
 def _several(value: tuple[str, ...]) -> tuple[str, ...]:
     if len(value) < 2:
         refuse("at least two models are needed")
-    return _once(value)
+    return once(value)
 
 
 def _connect(value: dict[str, str]) -> dict[str, str]:
@@ -113,7 +106,7 @@ class EnsembleTable(Table):
         description='For `combine = "weighted"`: one number for each model; only their ratios matter.',
         examples=[[2, 1, 1]],
     )
-    outputs: Annotated[tuple[TensorName, ...], Field(strict=False), AfterValidator(_once)] = Field(
+    outputs: Annotated[tuple[TensorName, ...], Field(strict=False), AfterValidator(once)] = Field(
         default=(),
         description="The outputs to combine and to give. Without it, all that every model has and that can "
         "be combined in this way.",
@@ -229,7 +222,7 @@ class ServiceTable(Table):
         description="How far ONNX Runtime rewrites a model when it loads it.",
         examples=["all"],
     )
-    protocols: Annotated[tuple[Literal["grpc", "arrow"], ...], Field(strict=False), AfterValidator(_once)] = (
+    protocols: Annotated[tuple[Literal["grpc", "arrow"], ...], Field(strict=False), AfterValidator(once)] = (
         Field(
             default=(),
             description="Protocols that need packages of their own, beside those that are always there: the "

@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Annotated, Any, NoReturn
 
@@ -38,6 +39,14 @@ def refuse(reason: str, *, nearest: str | None = None) -> NoReturn:
     raise PydanticCustomError(REFUSED, "{reason}", {"reason": reason, "nearest": nearest})
 
 
+def once(value: tuple[str, ...]) -> tuple[str, ...]:
+    """A list in which nothing is twice."""
+    twice = [item for index, item in enumerate(value) if item in value[:index]]
+    if twice:
+        refuse(f"{twice[0]} is there twice")
+    return value
+
+
 def _name(value: str) -> str:
     if not names.matches(names.NAME, value):
         slug = re.sub(r"[^a-z0-9]+", "-", value[:200].lower()).strip("-0123456789")[:63].rstrip("-")
@@ -53,22 +62,15 @@ def _version(value: str) -> str:
     return value
 
 
-def _entrypoint(value: str) -> str:
-    if not names.matches(names.ENTRYPOINT, value) or len(value) > LONGEST_PATH:
-        refuse("not an entry point")
-    return value
+def _named_in_module(kind: str) -> Callable[[str], str]:
+    """A check that a text is ``module:name``; ``kind`` is what the name stands for."""
 
+    def check(value: str) -> str:
+        if not names.matches(names.ENTRYPOINT, value) or len(value) > LONGEST_PATH:
+            refuse(f"not {kind}")
+        return value
 
-def _hook(value: str) -> str:
-    if not names.matches(names.ENTRYPOINT, value) or len(value) > LONGEST_PATH:
-        refuse("not a function of a module")
-    return value
-
-
-def _class(value: str) -> str:
-    if not names.matches(names.ENTRYPOINT, value) or len(value) > LONGEST_PATH:
-        refuse("not a class of a module")
-    return value
+    return check
 
 
 def _python(value: str) -> str:
@@ -251,9 +253,21 @@ def worded(rule: str) -> WithJsonSchema:
 
 Name = Annotated[str, AfterValidator(_name), text_of(names.NAME, names.NAME_RULE)]
 Version = Annotated[str, AfterValidator(_version), text_of(names.VERSION, names.VERSION_RULE)]
-Entrypoint = Annotated[str, AfterValidator(_entrypoint), text_of(names.ENTRYPOINT, names.ENTRYPOINT_RULE)]
-Hook = Annotated[str, AfterValidator(_hook), text_of(names.ENTRYPOINT, names.HOOK_RULE)]
-Class = Annotated[str, AfterValidator(_class), text_of(names.ENTRYPOINT, names.CLASS_RULE)]
+Entrypoint = Annotated[
+    str,
+    AfterValidator(_named_in_module("an entry point")),
+    text_of(names.ENTRYPOINT, names.ENTRYPOINT_RULE),
+]
+Hook = Annotated[
+    str,
+    AfterValidator(_named_in_module("a function of a module")),
+    text_of(names.ENTRYPOINT, names.HOOK_RULE),
+]
+Class = Annotated[
+    str,
+    AfterValidator(_named_in_module("a class of a module")),
+    text_of(names.ENTRYPOINT, names.CLASS_RULE),
+]
 Python = Annotated[str, AfterValidator(_python), text_of(names.PYTHON, names.PYTHON_RULE)]
 InsidePath = Annotated[
     str, AfterValidator(_inside), WithJsonSchema({"type": "string", "minLength": 1, "$comment": PATH_RULE})

@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 _GIB = 1 << 30
 _WHOLE = 1_900_000_000
 """Bytes. A model that is one file has less than two gigabytes."""
+_LONGEST = 300
+"""Characters of what a tool says."""
 _MARKS = ("Quantize", "Integer", "QLinear")
 
 
@@ -30,7 +33,8 @@ def main() -> None:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())[:300] or type(error).__name__
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     return "it has no operators that can be made int8" if "ai.onnx domain" in text else text
 
 
@@ -45,26 +49,24 @@ def _dynamic(model: Path, output: Path, _samples: dict[str, Any]) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     # Unsigned weights give the same answers on processors with and without instructions for int8.
-    quantize_dynamic(_prepared(model, output), output, weight_type=QuantType.QUInt8)
-    _insist_on_change(output)
+    _quantised(model, output, lambda source: quantize_dynamic(source, output, weight_type=QuantType.QUInt8))
 
 
 def _static(model: Path, output: Path, samples: dict[str, Any]) -> None:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    quantize_static(
-        _prepared(model, output),
-        output,
-        _Calibration(samples),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        reduce_range=True,  # with 7 bits no sum overflows on processors without instructions for int8
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
+    options = {
+        "quant_format": QuantFormat.QDQ,
+        "per_channel": True,
+        "reduce_range": True,  # with 7 bits no sum overflows on processors without instructions for int8
+        "activation_type": QuantType.QUInt8,
+        "weight_type": QuantType.QInt8,
         # The adjustment compares an array where weights have a scale per channel, and fails (1.32).
-        extra_options={"QDQDisableWeightAdjustForInt32Bias": True},
+        "extra_options": {"QDQDisableWeightAdjustForInt32Bias": True},
+    }
+    _quantised(
+        model, output, lambda source: quantize_static(source, output, _Calibration(samples), **options)
     )
-    _insist_on_change(output)
 
 
 def _half(model: Path, output: Path, _samples: dict[str, Any]) -> None:
@@ -78,13 +80,25 @@ def _half(model: Path, output: Path, _samples: dict[str, Any]) -> None:
     onnx.save(after, output)
 
 
-def _prepared(model: Path, output: Path) -> Path:
+def _quantised(model: Path, output: Path, quantise: Callable[[Path], object]) -> None:
+    """Quantise the model as ONNX Runtime rewrites it; where the quantiser fails on that, as it was written.
+
+    The rewriting may take out a cast from which ONNX knows a type: the one after a scikit-learn scaler, say.
+    """
+    try:
+        quantise(_prepared(model, output, rewritten=True))
+    except RuntimeError:
+        quantise(_prepared(model, output, rewritten=False))
+    _insist_on_change(output)
+
+
+def _prepared(model: Path, output: Path, *, rewritten: bool) -> Path:
     """The model with its shapes worked out; as it is where that fails."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = output.with_suffix(".prepared.onnx")
     try:
-        quant_pre_process(model, prepared, skip_symbolic_shape=True)
+        quant_pre_process(model, prepared, skip_symbolic_shape=True, skip_optimization=not rewritten)
     except Exception:  # noqa: BLE001  # a help for the quantiser, not a condition
         return model
     return prepared

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
+from modeldeploy import files
+from modeldeploy.errors import ConfigError
 from modeldeploy.measure.svg import DARK, FONT, LIGHT
 
 _STYLE = """\
@@ -62,6 +65,16 @@ def report(
 </body>
 </html>
 """
+
+
+def save(path: Path, content: str) -> None:
+    """Write a report, or a picture of its own, where everybody may read it. Raises `ConfigError`."""
+    try:
+        files.write_atomic(path, content.encode(), mode=0o644)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {path}: {error.strerror}", hint="--save to a folder that you may write to"
+        ) from error
 
 
 def _cells(cells: Sequence[str]) -> str:

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from modeldeploy import files
 from modeldeploy.bundle import trial
 from modeldeploy.bundle.store import BundleStore
 from modeldeploy.config.load import Project, load
@@ -250,9 +249,4 @@ def _save(path: Path, found: Bench) -> None:
         if path.suffix == ".html":
             rows = [("", row(level)) for level in found.levels]
             content = page.report(found.ref, summary(found), content, HEADER, rows, found.notes)
-    try:
-        files.write_atomic(path, content.encode(), mode=0o644)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write {path}: {error.strerror}", hint="--save to a folder that you may write to"
-        ) from error
+    page.save(path, content)

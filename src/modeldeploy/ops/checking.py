@@ -19,10 +19,12 @@ from modeldeploy.targets import drivers, open_target
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modeldeploy.bundle.inspection import ModelFacts
-    from modeldeploy.bundle.recipe import ModelRecipe, Recipe
+    from modeldeploy.bundle.recipe import Recipe
     from modeldeploy.bundle.signature import Signature
     from modeldeploy.config.load import Project
 
+_GOLDEN = ("golden.npz", "golden.json")
+"""What `mdeploy golden` writes where the project file names nothing."""
 LOW_DISK = 2 * 1024**3
 """Bytes of free space below which `doctor` warns: an environment takes about half a gigabyte."""
 
@@ -57,6 +59,7 @@ def doctor(root: Path | None) -> list[Finding]:
 
 def _check_model(project: Project) -> Iterator[Finding]:
     from modeldeploy.bundle import service
+    from modeldeploy.bundle.build import inspected
     from modeldeploy.bundle.recipe import Recipe
 
     recipe = Recipe.of(project)
@@ -66,7 +69,7 @@ def _check_model(project: Project) -> Iterator[Finding]:
         several = f"{model.name} ({model.path.name})" if project.file.models else model.path.name
         key = "path"
         try:
-            facts = _inspected(recipe, model)
+            facts = inspected(recipe, model)
             key = "inputs"
             signature = facts.signature
             if signature is not None and not recipe.entrypoint:
@@ -100,25 +103,13 @@ def _check_code(project: Project, recipe: Recipe) -> Iterator[Finding]:
             yield _failed("code", error, project.locate((*table.split("."), name)))
 
 
-def _inspected(recipe: Recipe, model: ModelRecipe) -> ModelFacts:
-    from modeldeploy.bundle import stage
-    from modeldeploy.bundle.inspection import inspect
-
-    return inspect(
-        model.path,
-        insisted=model.framework,
-        own_service=recipe.entrypoint is not None,
-        asked=model,
-        trusted=stage.inside(recipe, model.path) in recipe.trust,
-    )
-
-
 def _check_service(project: Project, recipe: Recipe, models: Sequence[ModelFacts]) -> Iterator[Finding]:
     """Whether the models fit each other and the hooks, and the golden samples fit the service."""
     from modeldeploy.bundle import service, stage
 
     if not recipe.entrypoint and any(facts.signature is None for facts in models):
         yield Finding("service", Level.OK, "the build asks the model's own framework what it takes and gives")
+        yield from _check_golden(project, recipe, None)
         return
     graph = recipe.service.graph
     try:
@@ -135,7 +126,13 @@ def _check_golden(project: Project, recipe: Recipe, signature: Signature | None)
     from modeldeploy.bundle import npz
 
     if recipe.golden is None:
-        remedy, where = "mdeploy golden records some", project.locate("model.path")
+        there = next((name for name in _GOLDEN if (recipe.root / name).is_file()), "")
+        remedy = (
+            f'{there} is there: name it, [model] golden = "{there}"'
+            if there
+            else "mdeploy golden records some"
+        )
+        where = project.locate("model.path")
         yield Finding("golden", Level.WARNING, "no golden samples: wrong answers go unseen", remedy, where)
         return
     try:
@@ -190,7 +187,7 @@ def _check_registry(project: Project) -> Iterator[Finding]:
     except ModelDeployError as error:
         yield _failed("registry", error, where)
         return
-    told = f"{len(tags)} tags" if tags else "nothing there yet"
+    told = f"{len(tags)} tag{'' if len(tags) == 1 else 's'}" if tags else "nothing there yet"
     yield Finding("registry", Level.OK, f"{repository.where}: {told}")
 
 

@@ -54,7 +54,7 @@ class BundleDetails:
     generated: bool
     """The service is mdeploy's own."""
     service: Mapping[str, Any]
-    """What ``mdeploy_service.json`` tells it: models, graph, hooks, limits. Empty in bundles of older versions."""
+    """What ``mdeploy_service.json`` tells it: models, graph, hooks, limits. Empty if it cannot be read."""
     graph: str
     """How hooks and models are one service, in a line; "" for a model alone."""
     protocols: tuple[str, ...]

@@ -100,13 +100,21 @@ def build(root: Path, *, bump: edit.Part | None = None, upgrade: bool = False, e
         raise
 
 
-def golden(
-    root: Path, *, samples: Path | None = None, count: int | None = None, emit: Emit
-) -> tuple[Path, int]:
-    """Record what the bundle answers now as its golden samples. Returns the file and how many."""
+@dataclass(frozen=True, slots=True)
+class GoldenFile:
+    """Golden samples that were recorded."""
+
+    path: Path
+    count: int
+    named: bool
+    """The project file names it, so that it goes into the bundle."""
+
+
+def golden(root: Path, *, samples: Path | None = None, count: int | None = None, emit: Emit) -> GoldenFile:
+    """Record what the bundle answers now as its golden samples."""
     project = load(root, may_be_missing=("model.golden",))
     recorded = recording.record(project, samples=samples, emit=emit, count=count or recording.RANDOM)
-    return recorded.path, recorded.samples
+    return GoldenFile(recorded.path, recorded.samples, named=project.file.model.golden is not None)
 
 
 def find_bundle(project: Project, ref: str | None, emit: Emit) -> Built:

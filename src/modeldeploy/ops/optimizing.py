@@ -270,7 +270,7 @@ def _verdict(found: Found, wish: Wish, *, changed: bool) -> str:
     if form.state == "chosen" and form.ratio:
         parts.append(f"{form.name}: {_gain(form, wish.aim)}")
     if found.threads is not None:
-        parts.append(f"{found.threads} threads")
+        parts.append(f"{found.threads} thread{'' if found.threads == 1 else 's'}")
     if found.rows is not None:
         parts.append(f"at most {found.rows} rows at once" if found.rows else "no joining of requests")
     does = "would write" if wish.dry_run else "wrote"
@@ -334,12 +334,7 @@ def _save(path: Path, told: Optimized) -> None:
             refused = [f"{each.name}: {each.reason}." for each in told.variants if each.reason]
             notes = [told.verdict, *refused, *told.notes]
             content = page.report(f"{told.model}, optimised", _facts(told), content, HEADER, rows, notes)
-    try:
-        files.write_atomic(path, content.encode(), mode=0o644)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write {path}: {error.strerror}", hint="--save to a folder that you may write to"
-        ) from error
+    page.save(path, content)
 
 
 _COSTS = {"latency": "time for one row (p50)", "throughput": "time for a row, many at once", "size": "size"}

@@ -1,4 +1,4 @@
-"""How many processors this process may use: what the machine has, less what a container allows."""
+"""How many processors and how much memory we may use: what the machine has, less what a container allows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ def processors(root: Path = Path("/")) -> int:
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(root)
     return max(1, available if quota is None else min(available, math.ceil(quota)))
+
+
+def memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that the machine has, at most the limit of our control groups."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    groups = (*_groups(root), root / "sys/fs/cgroup/memory")
+    return min([whole, *(limit for group in groups if (limit := _memory_limit(group)) is not None)])
 
 
 def _quota(root: Path) -> float | None:
@@ -51,3 +58,12 @@ def _limit(group: Path) -> float | None:
         return int(quota) / int(period) if int(quota) > 0 else None
     except (OSError, ValueError, ZeroDivisionError):  # no such group, no limit ("max"), not for us
         return None
+
+
+def _memory_limit(group: Path) -> int | None:
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        try:
+            return int((group / name).read_text())
+        except (OSError, ValueError):  # no such group, no limit ("max"), the other version
+            continue
+    return None

@@ -2,8 +2,8 @@
 
 A handler is called on the event loop's thread with an `Exchange`, and answers it exactly once, at once or
 later, by `Exchange.reply`. No future and no task stands between the two, because for a small model those
-cost more than the model does. Servers (raw connections, ASGI) make the exchanges; protocols handle them;
-neither knows of the other.
+cost more than the model does. Servers (raw connections, ASGI, gRPC) make the exchanges; protocols handle
+them, and do not ask where they come from.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Companion(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One service, loaded. Made before the server listens; `start` and `stop` run on its event loop.
+    """One service. Made before the server listens; `start` and `stop` run on its event loop.
 
     The server starts in this order: the app's lifespan, `start`, the companion; and stops in the reverse.
     It answers ``/livez``, ``/healthz`` and ``/readyz`` from `ready`, unless `routes` has such paths.
@@ -44,5 +44,8 @@ class Lane:
     """After the last request was answered."""
     grpc: Companion | None = None
     """Serves gRPC where the worker is told an address for it (``--grpc-port``, ``--grpc-socket``)."""
+    rescue: Callable[[], bool] | None = None
+    """Asks runs of the model that are past their deadline to end; true while there are any in threads. Called
+    from a thread once a second. Without it nobody judges whether the process is of use still."""
     refuses_methods: bool = True
     """Other methods of a path in `routes` are answered with 405; false leaves them to the app."""

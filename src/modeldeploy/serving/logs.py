@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 
 LEVEL = "LOG_LEVEL"
 """Environment variable: debug, info, warning or error."""
+_LONGEST = 32 * 1024
+"""Characters of a message, and of a traceback."""
 _CHATTY = ("bentoml", "uvicorn.error", "uvicorn.asgi")
 """Their reports of each start say nothing that the worker does not say itself."""
 
@@ -28,15 +30,23 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _bounded(record.getMessage()),
         }
         if self.version:
             line["model_version"] = self.version
         if request_id := getattr(record, "request_id", ""):
             line["request_id"] = request_id
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = _bounded(self.formatException(record.exc_info))
         return json.dumps(line)
+
+
+def _bounded(text: str) -> str:
+    """The beginning and the end of a text: what a model raises may hold all of its input."""
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]} [{len(text) - 2 * half} characters left out] {text[-half:]}"
 
 
 def tell_version(version: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .engine.job import Engine, Job
 from .lane import App, Companion, Lane, Receive, Scope, Send
@@ -18,21 +19,24 @@ from .settings import ServiceSettings, settings
 from .spec import ServiceSpec, load
 from .tensors.rules import Array
 
+if TYPE_CHECKING:
+    from .engine.engine import Engine as OpenEngine
+
 
 class LateEngine:
     """An engine that handlers may hold before its models are loaded: until then it is not ready."""
 
     def __init__(self, spec: ServiceSpec) -> None:
         self.spec = spec
-        self._engine: Engine | None = None
+        self._engine: OpenEngine | None = None
 
-    def load(self, folder: Path, settings: ServiceSettings, meter: Meter) -> Engine:
+    def load(self, folder: Path, settings: ServiceSettings, meter: Meter) -> OpenEngine:
         """Load and warm the models; takes long, and any thread may do it. Raises what keeps it from that."""
         from .engine.engine import open_engine  # a framework comes with it
 
         return open_engine(folder, self.spec, meter=meter, settings=settings)
 
-    def take(self, engine: Engine) -> None:
+    def take(self, engine: OpenEngine) -> None:
         """From now on this engine answers. Its methods take the place of ours: no call in between."""
         self._engine = engine
         self.submit = engine.submit  # type: ignore[method-assign]
@@ -47,6 +51,10 @@ class LateEngine:
     @property
     def ready(self) -> bool:
         return self._engine is not None and self._engine.ready
+
+    def rescue(self) -> bool:
+        """See `Lane.rescue`."""
+        return self._engine is not None and self._engine.rescue()
 
     def close(self) -> None:
         if self._engine is not None:
@@ -65,11 +73,12 @@ def lane(folder: Path, *, bundle: Path | None, meter: Meter) -> Lane:
     who = identity(spec, bundle)
     return Lane(
         routes=routes(spec, engine, who, chosen),
-        app=_app(bundle),
+        app=_app(bundle, who),
         ready=lambda: engine.ready,
         start=partial(_start, engine, folder, chosen, meter),
         stop=partial(_stop, engine),
         grpc=_grpc(spec, engine, who, chosen, meter),
+        rescue=engine.rescue,
     )
 
 
@@ -91,23 +100,23 @@ async def _stop(engine: LateEngine) -> None:
     await asyncio.to_thread(engine.close)
 
 
-def _app(bundle: Path | None) -> App:
+def _app(bundle: Path | None, who: Identity) -> App:
     """What answers other paths: BentoML, where there is a Bento, those that its clients ask for."""
     if bundle is None or not (bundle / "bento.yaml").is_file():
-        return nothing_else
-    from .bento.lazy import lazy_app  # where there is no Bento, there may be no BentoML
+        return partial(nothing_else, who.name)
+    from .bento.lazy import LazyApp  # where there is no Bento, there may be no BentoML
 
-    return lazy_app(bundle, otherwise=nothing_else)
+    return LazyApp(bundle, otherwise=partial(nothing_else, who.name))
 
 
-async def nothing_else(scope: Scope, receive: Receive, send: Send) -> None:
+async def nothing_else(model: str, scope: Scope, receive: Receive, send: Send) -> None:
     """An app without paths: in the form of the protocol that was asked, there is none."""
     if scope["type"] == "lifespan":
         while (message := await receive())["type"] != "lifespan.shutdown":
             await send({"type": message["type"] + ".complete"})
         await send({"type": "lifespan.shutdown.complete"})
         return
-    answer = not_found(scope["path"])
+    answer = not_found(scope["path"], model)
     headers = [(b"content-type", answer.media_type.encode())]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": bytes(answer.body)})

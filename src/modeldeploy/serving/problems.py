@@ -22,8 +22,9 @@ class Problem(Exception):
         self.got = got
 
     def as_json(self) -> dict[str, str | None]:
-        """The answer's body: what is wrong, where, what was expected and what came."""
-        return {"error": self.error, "field": self.field, "expected": self.expected, "got": self.got}
+        """The answer's body: what is wrong, where, what was expected and came; null if not known."""
+        expected, got = self.expected or None, self.got or None
+        return {"error": self.error, "field": self.field, "expected": expected, "got": got}
 
 
 class BadInput(Problem):

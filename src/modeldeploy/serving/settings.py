@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 from . import cpu
 from .runtimes.base import Settings as ModelSettings
+from .spec import PROVIDERS as KNOWN_PROVIDERS
 from .spec import ServiceSpec
 
 WORKERS = "MDEPLOY_WORKERS"
@@ -35,7 +36,6 @@ BATCH_ROWS = "MDEPLOY_BATCH_ROWS"
 PROVIDERS = "MDEPLOY_PROVIDERS"
 ACCESS_LOG = "MDEPLOY_ACCESS_LOG"
 
-KNOWN_PROVIDERS = ("cpu", "cuda", "tensorrt", "coreml")
 _SWITCH = {
     "1": True,
     "true": True,

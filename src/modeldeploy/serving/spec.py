@@ -34,7 +34,8 @@ A tensor::
     }
 
 An output may have any text as dtype: one that is no tensor has e.g. ``sequence(map(int64,float32))``. A
-service of the user's own has neither models nor tensors here, only limits and runtime settings.
+service of the user's own has neither models nor tensors here, only limits and runtime settings; whatever is
+left out has the values of `Limits`, `Runtime` and `ServiceSpec`.
 
 An ONNX model says its inputs' ranges in its metadata property ``mdeploy.ranges``, a JSON object such as
 ``{"image": [0, 16]}``; null leaves an end open. `mdeploy build` copies them from there.
@@ -93,6 +94,15 @@ class TensorSpec:
     def batched(self) -> bool:
         """True if the leading dimension is free: several samples go in one request."""
         return bool(self.shape) and not isinstance(self.shape[0] if self.shape else 0, int)
+
+    @property
+    def allowed(self) -> str:
+        """The range of its values in words, e.g. ``0 to 16`` or ``at least 0``; "" for any."""
+        low = "" if self.minimum is None else f"{self.minimum:g}"
+        high = "" if self.maximum is None else f"{self.maximum:g}"
+        if low and high:
+            return f"{low} to {high}"
+        return f"at least {low}" if low else high and f"at most {high}"
 
     def __str__(self) -> str:
         """For messages, e.g. ``float32 [batch, 64]``; a free dimension without a name is ``?``."""
@@ -167,6 +177,11 @@ def load(folder: Path) -> ServiceSpec:
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read as JSON: {error}") from error
     return parse(content)
+
+
+def load_if_there(folder: Path) -> ServiceSpec:
+    """What `load` gives; for a Bento that mdeploy has said nothing of, one without models and tensors."""
+    return load(folder) if (folder / FILE).exists() else ServiceSpec("service")
 
 
 def parse(content: object) -> ServiceSpec:

@@ -32,11 +32,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from . import logs
+from .bento import quiet_bentoml
 from .observe.board import Board
 from .server.places import Place, bound_path, bound_port
 from .server.processes import Shares, Supervisor
 from .settings import WORKERS, ServiceSettings, settings
-from .spec import FILE, ServiceSpec, load
+from .spec import ServiceSpec, load_if_there
 
 if TYPE_CHECKING:
     from .server.process import Process
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("mdeploy_serving")
 
 _DRAIN = 30.0
-_QUIET = "services.logging.access.enabled=false"
-"""BentoML option: no access log, unless the service asks for one in its decorator."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,11 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with ExitStack() as held:
             place = _place(options, held)
-            spec = _spec(options.bundle.absolute())
+            spec = load_if_there(options.bundle.absolute() / "src")
             chosen = _settings(options.workers, spec)
             _check_grpc(options, chosen.workers)
-            job = Job(options, spec, place, held, began, Board(chosen.workers))
-            return _supervised(job, chosen.workers) if chosen.workers > 1 else _alone(job)
+            shared = Shared(options, spec, place, held, began, Board(chosen.workers))
+            return _supervised(shared, chosen.workers) if chosen.workers > 1 else _alone(shared)
     except Exception:
         log.exception("the service did not start")
         return 1
@@ -124,8 +123,7 @@ def _set_up_process() -> None:
     sys.dont_write_bytecode = True  # a bundle is only read
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what a service prints shows at once
-    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-    os.environ.setdefault("BENTOML_CONFIG_OPTIONS", _QUIET)
+    quiet_bentoml()  # hooks and other code of the project may import it
 
 
 def _place(options: argparse.Namespace, held: ExitStack) -> Place:
@@ -138,25 +136,19 @@ def _place(options: argparse.Namespace, held: ExitStack) -> Place:
     return held.enter_context(bound_path(path))
 
 
-def _spec(bundle: Path) -> ServiceSpec | None:
-    """What the bundle's service is; None for a Bento that nobody has said anything of."""
-    source = bundle / "src"
-    return load(source) if (source / FILE).exists() else None
-
-
-def _settings(workers: int | None, spec: ServiceSpec | None) -> ServiceSettings:
+def _settings(workers: int | None, spec: ServiceSpec) -> ServiceSettings:
     """The settings; whoever reads them again, e.g. for the threads of each inference, sees the same ones."""
     if workers is not None:
         os.environ[WORKERS] = str(workers)
-    return settings(spec or ServiceSpec("service"))
+    return settings(spec)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Shared:
     """What the processes of a service have in common."""
 
     options: argparse.Namespace
-    spec: ServiceSpec | None
+    spec: ServiceSpec
     place: Place
     held: ExitStack
     """What has to be put away before the process ends by force."""
@@ -170,17 +162,17 @@ class Job:
         return Process(self.options, self.spec, place, leave=leave, began=began, board=self.board)
 
 
-def _alone(job: Job) -> int:
+def _alone(shared: Shared) -> int:
     """Serve in this process."""
 
     def leave() -> NoReturn:
-        job.held.close()
+        shared.held.close()
         os._exit(0)
 
-    return job.process(job.place, leave=leave, began=job.began).run()
+    return shared.process(shared.place, leave=leave, began=shared.began).run()
 
 
-def _supervised(job: Job, workers: int) -> int:
+def _supervised(shared: Shared, workers: int) -> int:
     """Serve in several processes, and watch over them in this one."""
     shares = Shares(workers)
 
@@ -188,12 +180,12 @@ def _supervised(job: Job, workers: int) -> int:
         os._exit(0)
 
     def work(index: int, pair: socket.socket) -> int:
-        ours = Place(job.place.listener)  # the path is the parent's
-        process = job.process(ours, leave=leave, began=time.monotonic())
+        ours = Place(shared.place.listener)  # the path is the parent's
+        process = shared.process(ours, leave=leave, began=time.monotonic())
         return process.run(index=index, pair=pair, shares=shares)
 
-    place, drain = job.place, job.options.drain
-    return Supervisor(workers, work, place.listener, place.withdraw, drain, job.began, shares).run()
+    place, drain = shared.place, shared.options.drain
+    return Supervisor(workers, work, place.listener, place.withdraw, drain, shared.began, shares).run()
 
 
 @contextmanager

@@ -20,7 +20,8 @@ from modeldeploy.bundle.build import gather, look
 from modeldeploy.bundle.described import Bundled
 from modeldeploy.bundle.frameworks import packages
 from modeldeploy.bundle.recipe import ModelRecipe
-from modeldeploy.bundle.signature import TensorSpec
+from modeldeploy.bundle.service import signature_of
+from modeldeploy.bundle.signature import Signature, TensorSpec
 from modeldeploy.errors import BundleError
 
 LOCK = lock.Lock("scikit-learn==1.7.0\nxgboost-cpu==3.0.0\n")
@@ -203,11 +204,14 @@ def test_another_version_of_the_framework_reads_it_anew(python: Path, trained: P
 
 
 def test_the_matrix_of_a_table_may_come_apart_in_columns(python: Path, trained: Path) -> None:
-    columns = tuple(TensorSpec(name, "float32", ("batch",)) for name in "abcd")
+    columns = tuple(TensorSpec(name, "float32", ("batch",), nan=None) for name in "abcd")
     asked = ModelRecipe("m", trained / "model.ubj", inputs=columns)
     facts = inspection.inspect(asked.path, asked=asked, bundled=bundled(python))
     missing = tuple(replace(each, nan=True) for each in columns)  # as in the matrix
     assert facts.signature is not None and facts.signature.inputs == missing
+    strict = replace(asked, inputs=tuple(replace(each, nan=False) for each in columns))
+    facts = inspection.inspect(asked.path, asked=strict, bundled=bundled(python))
+    assert facts.signature is not None and facts.signature.inputs == strict.inputs
     wide = ModelRecipe("m", asked.path, inputs=(TensorSpec("features", "float64", ("batch", 4)),))
     facts = inspection.inspect(asked.path, asked=wide, bundled=bundled(python))
     assert facts.signature is not None and facts.signature.inputs[0].dtype == "float64"
@@ -283,6 +287,21 @@ def test_a_class_of_the_projects_own_needs_its_name_and_its_tensors(tmp_path: Pa
     facts = inspection.inspect(asked.path, insisted="python", asked=replace(asked, python_class="m:C"))
     assert facts.framework == frameworks.PYTHON and facts.options == {"class": "m:C"}
     assert facts.path == tmp_path / "weights"
+
+
+@pytest.mark.parametrize(
+    ("said", "known", "settled"),
+    [(None, True, True), (False, True, False), (True, False, True), (None, None, False), (True, None, True)],
+)
+def test_the_project_has_the_last_word_on_missing_values(
+    tmp_path: Path, *, said: bool | None, known: bool | None, settled: bool
+) -> None:
+    """``known``: what the model's file says; None if it says nothing of its inputs."""
+    one = TensorSpec("x", "float32", ("n",))
+    read = () if known is None else (replace(one, nan=known),)
+    facts = inspection.ModelFacts(frameworks.XGBOOST, (tmp_path,), Signature(read, (one,)))
+    asked = ModelRecipe("m", tmp_path, inputs=(replace(one, nan=said),))
+    assert signature_of(asked, facts).inputs == (replace(one, nan=settled),)
 
 
 def test_an_onnx_project_needs_no_environment_to_be_looked_at(home: Path, tmp_path: Path) -> None:

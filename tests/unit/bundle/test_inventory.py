@@ -10,6 +10,7 @@ import pytest
 
 from bundle_place import PYTHON, Told, Workshop, put
 from modeldeploy import files, ops
+from modeldeploy.bundle import service
 from modeldeploy.bundle.store import BundleStore
 from modeldeploy.cli.jsonlines import plain
 from modeldeploy.errors import BundleError
@@ -93,6 +94,28 @@ def test_a_bundle_is_told_in_detail(project: Path) -> None:
         "stopped",
         100,
     )
+
+
+def test_models_that_are_one_are_told_with_how_they_are_one(project: Path, tmp_path: Path) -> None:
+    tensor = {"name": "x", "dtype": "float32", "shape": ["n", 2]}
+    model = {"framework": "onnx", "path": "model.onnx", "inputs": [tensor], "outputs": [tensor]}
+    told = {
+        "format": 2,
+        "name": "digits",
+        "inputs": [tensor],
+        "outputs": [tensor],
+        "models": {"big": model, "small": model},
+        "graph": {"kind": "choose", "rules": [{"when": "x[0] < 1", "model": "small"}], "default": "big"},
+        "hooks": {"before": "hooks:clean"},
+    }
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "mdeploy_service.json").write_text(json.dumps(told))
+    read = service.told_in(tmp_path)
+    assert read == told
+    assert service.shown(read) == "preprocess hooks:clean, small where x[0] < 1; else big"
+    (tmp_path / "src" / "mdeploy_service.json").write_text('{"format": 1}')
+    assert service.told_in(tmp_path) == {}
+    assert ops.inspect(project, "1.0.0", emit=Told()).graph == ""
 
 
 def test_the_list_tells_age_size_and_where_each_bundle_is(project: Path) -> None:

@@ -25,6 +25,7 @@ def test_a_good_file_needs_no_advice(good: Path) -> None:
             "targets.local.rollout.steps: only a canary has steps",
         ),
         ('\n[targets.b]\ndriver = "process"\nport = 8080', 14, "targets.local has port 8080 too"),
+        ('\n[service]\nprotocols = ["grpc"]', 13, "routes HTTP only, so nobody reaches gRPC on local"),
         ('\n[build]\ninclude = [\n"*.onnx",\n"*.txt"]', 15, "build.include[1]: no file matches *.txt"),
     ],
 )

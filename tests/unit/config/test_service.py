@@ -44,6 +44,7 @@ def _files(folder: Path) -> None:
             TWO + '[service.chain]\nmodels = ["small", "lrage"]\n',
             "12: service.chain.models[1]: there is no model 'lrage'",
         ),
+        (GOOD + '[service]\nproviders = ["gpu"]\n', "did you mean 'cuda'?"),
         (TWO + '[service.chain]\nmodels = ["small"]\n', "at least two models are needed"),
         (TWO + '[service.chain]\nmodels = ["small", "small"]\n', "small is there twice"),
         (
@@ -124,6 +125,10 @@ def _files(folder: Path) -> None:
             'model.inputs = [{ name = "x", dtype = "int8", minimum=5, maximum=1 }]\nmodel.path = "a.onnx"\n'
             + PROJECT,
             "model.inputs[0].minimum: 5 is above the maximum of 1",
+        ),
+        (
+            'model.inputs = [{ name = "x", dtype = "int8", nan = true }]\nmodel.path = "a.onnx"\n' + PROJECT,
+            "model.inputs[0].nan: only numbers with a fraction can be NaN, not int8",
         ),
         (
             'model.inputs = [{ name = "x", dtype = "int8", shape = [-1] }]\nmodel.path = "a.onnx"\n'

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uv
 
-from modeldeploy import files, serving
+from cached_environment import cached_environment
+from modeldeploy import serving
 from serving_place import DIGITS, OWN_SERVICE, REQUIREMENTS, TEMPLATE, Start, Worker, build_bento
 
 
 @pytest.fixture(scope="session")
 def python() -> Path:
     """The interpreter of an environment with what bundles hold; made once and kept between runs."""
-    cache = Path(os.environ.get("MDEPLOY_TEST_CACHE") or Path.home() / ".cache" / "mdeploy-tests")
-    env = cache / f"serving-{sys.version_info.major}.{sys.version_info.minor}"
-    wanted = "\n".join(REQUIREMENTS)
-    cache.mkdir(parents=True, exist_ok=True)
-    with files.locked(cache / f"{env.name}.lock"):
-        if not (env / "ready").exists() or (env / "ready").read_text() != wanted:
-            run: list[str | Path] = [uv.find_uv_bin(), "--quiet"]
-            subprocess.run([*run, "venv", "--clear", "--python", sys.executable, env], check=True)
-            install = [*run, "pip", "install", "--compile-bytecode", "--python", env / "bin" / "python"]
-            subprocess.run([*install, *REQUIREMENTS], check=True)
-            (env / "ready").write_text(wanted)
-    return env / "bin" / "python"
+    return cached_environment("serving", REQUIREMENTS)
 
 
 @pytest.fixture(scope="session")

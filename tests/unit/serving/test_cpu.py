@@ -61,3 +61,14 @@ def test_a_limit_that_says_nothing_is_none(tmp_path: Path, content: str) -> None
 def test_workers_share_the_processors(workers: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "processors", lambda: 16)
     assert cpu.threads(workers) == threads
+
+
+def test_memory_is_the_machines_or_the_smallest_limit(tmp_path: Path) -> None:
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert cpu.memory(tmp_path) == whole
+    membership(tmp_path, "0::/user.slice/app.scope")
+    group(tmp_path, "user.slice", **{"memory.max": "50000000\n"})
+    group(tmp_path, "user.slice/app.scope", **{"memory.max": "max\n"})
+    assert cpu.memory(tmp_path) == 50_000_000
+    group(tmp_path, "memory", **{"memory.limit_in_bytes": "30000000"})
+    assert cpu.memory(tmp_path) == 30_000_000

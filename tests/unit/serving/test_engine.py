@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,12 +19,12 @@ from model_engine_place import (
     Counted,
     Doubling,
     X,
-    Y,
     all_answered,
     asked,
+    engine_of,
+    in_one_turn,
     on_loop,
     service,
-    set_up,
     until,
 )
 from modeldeploy.serving import cpu
@@ -38,11 +36,6 @@ from modeldeploy.serving.spec import TensorSpec
 from modeldeploy.serving.tensors.rules import Array
 
 SLOW = 0.003
-
-
-def engine_of(model: Any, spec: Any = None, meter: Any = None, **variables: str) -> Engine:
-    spec = spec or service()
-    return Engine(spec, model, settings=set_up(spec, **variables), meter=meter or Counted())
 
 
 def test_a_quick_model_runs_on_the_loop_and_joins_what_comes_in_one_turn() -> None:
@@ -139,12 +132,7 @@ def test_without_joining_each_job_runs_alone() -> None:
     engine = engine_of(Doubling(), meter=meter, MDEPLOY_BATCH_ROWS="0")
     jobs = [asked(value) for value in range(3)]
 
-    async def story() -> None:
-        for job in jobs:
-            engine.submit(job)
-        await all_answered(*jobs)
-
-    on_loop(engine, story())
+    in_one_turn(engine, jobs)
     assert meter.runs == [(1, 1)] * 3
 
 
@@ -173,12 +161,7 @@ def test_one_bad_row_fails_its_own_request_only(caplog: pytest.LogCaptureFixture
     engine = engine_of(model, meter=meter)
     jobs = [asked(value) for value in (1, 2, POISON, 4, 5, 6, 7)]
 
-    async def story() -> None:
-        for job in jobs:
-            engine.submit(job)
-        await all_answered(*jobs)
-
-    on_loop(engine, story())
+    in_one_turn(engine, jobs)
     bad = jobs.pop(2)
     assert isinstance(bad.problem, ModelFailed) and "secret" not in str(bad.problem.as_json())
     assert [job.y[0][0] for job in jobs] == [2.0, 4.0, 8.0, 10.0, 12.0, 14.0]
@@ -405,12 +388,7 @@ def test_a_parallel_model_has_as_many_threads_as_its_own_threads_leave_processor
     engine = engine_of(model, MDEPLOY_INTRA_OP_THREADS="2", MDEPLOY_BATCH_ROWS="0")
     jobs = [asked(value) for value in range(6)]
 
-    async def story() -> None:
-        for job in jobs:
-            engine.submit(job)
-        await all_answered(*jobs)
-
-    on_loop(engine, story())
+    in_one_turn(engine, jobs)
     assert model.most_together == 2
 
 
@@ -444,134 +422,6 @@ def test_without_a_loop_a_thread_runs_the_model_itself_one_at_a_time() -> None:
         thread.join()
     assert model.most_together == 1
     engine.close()
-
-
-class _Rows(Doubling):
-    """Gives, for rows that are together, whatever a function makes of them."""
-
-    def __init__(self, function: Any) -> None:
-        super().__init__()
-        self._function = function
-
-    def run(self, arrays: Mapping[str, Array]) -> dict[str, Value]:
-        super().run(arrays)
-        return {"y": self._function(arrays["x"])}
-
-
-@pytest.mark.parametrize(
-    ("function", "says"),
-    [
-        (lambda x: x - x.mean(axis=0), "depends on the rows beside it"),
-        (lambda x: np.concatenate([x, x]), "has 6 rows for 3 rows"),
-        (lambda x: x.sum(), "no rows"),
-        (lambda x: {"a": 1}, "no rows"),
-        (lambda x: x.reshape(1, 2) * 2, "fails for several requests together"),
-    ],
-)
-def test_a_model_that_cannot_be_joined_is_found_at_the_warm_up(
-    function: Any, says: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    meter = Counted()
-    engine = engine_of(_Rows(function), meter=meter)
-    assert caplog.text.count("each request is run alone from now on") == 1 and says in caplog.text
-    jobs = [asked(1), asked(2)]
-
-    async def story() -> None:
-        for job in jobs:
-            engine.submit(job)
-        await all_answered(*jobs)
-
-    on_loop(engine, story())
-    assert meter.runs == [(1, 1), (1, 1)]
-
-
-def _only_known(function: Any) -> Any:
-    """Refuses what the warm-up makes up, then does its function."""
-
-    def run(x: Array) -> Any:
-        if ((x < 5) & (x > -5)).any():
-            raise ValueError("unknown category")
-        return function(x)
-
-    return run
-
-
-@pytest.mark.parametrize(
-    ("function", "joined"), [(lambda x: x * 2, True), (lambda x: x - x.mean(axis=0), False)]
-)
-def test_a_model_that_refuses_made_up_rows_is_tried_on_the_first_requests(
-    function: Any, *, joined: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    meter = Counted()
-    with caplog.at_level(logging.WARNING):
-        engine = engine_of(_Rows(_only_known(function)), meter=meter)
-    assert "warm-up with made-up values failed" in caplog.text and engine.ready
-
-    async def story() -> None:
-        for _ in range(2):
-            jobs = [asked(10), asked(30)]
-            for job in jobs:
-                engine.submit(job)
-            await all_answered(*jobs)
-            alone = function(np.full((1, 2), 30, dtype=np.float32)).tolist()
-            assert jobs[1].y == alone, "each gets what it would have got alone"
-
-    on_loop(engine, story())
-    assert meter.runs[-1] == ((2, 2) if joined else (1, 1))
-    assert ("alone from now on" in caplog.text) != joined
-
-
-def test_an_output_whose_rows_stop_matching_ends_the_joining(caplog: pytest.LogCaptureFixture) -> None:
-    engine = engine_of(_Rows(lambda x: x[x[:, 0] < 100] * 2))
-    jobs = [asked(1), asked(200), asked(3)]
-
-    async def story() -> None:
-        for job in jobs:
-            engine.submit(job)
-        await all_answered(*jobs)
-
-    on_loop(engine, story())
-    assert [job.y for job in jobs] == [[[2.0, 2.0]], [], [[6.0, 6.0]]]
-    assert "has 2 rows for 3 rows of input" in caplog.text
-
-
-def test_an_output_without_a_batch_in_its_signature_is_never_joined() -> None:
-    meter = Counted()
-    spec = service(outputs=[Y, TensorSpec("z", "float32", (3,))])
-    engine = engine_of(Doubling(), spec, meter)
-    jobs = [asked(1), asked(2), asked(3)]
-
-    async def story() -> None:
-        for job in jobs:
-            engine.submit(job)
-        await all_answered(*jobs)
-
-    on_loop(engine, story())
-    assert meter.runs == [(1, 1)] * 3
-
-
-class _Laborious(Doubling):
-    """Takes its time for each row, so that nothing is gained by putting rows together."""
-
-    def run(self, arrays: Mapping[str, Array]) -> dict[str, Value]:
-        time.sleep(SLOW * len(arrays["x"]))
-        return super().run(arrays)
-
-
-def test_where_it_does_not_pay_requests_are_not_joined(caplog: pytest.LogCaptureFixture) -> None:
-    meter = Counted()
-    with caplog.at_level(logging.INFO):
-        engine = engine_of(_Laborious(), meter=meter, MDEPLOY_BATCH_ROWS="4")
-    assert "ms alone and" in caplog.text
-    jobs = [asked(1), asked(2)]
-
-    async def story() -> None:
-        for job in jobs:
-            engine.submit(job)
-        await all_answered(*jobs)
-
-    on_loop(engine, story())
-    assert meter.runs == [(1, 1), (1, 1)]
 
 
 def test_a_size_that_turns_out_slow_leaves_the_loop_and_comes_back_when_it_is_quick_again() -> None:

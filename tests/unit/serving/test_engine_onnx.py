@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
-from model_engine_place import Asked, Counted, all_answered, on_loop, until
+from model_engine_place import Asked, Counted, all_answered, on_loop, until, zip_map
 from modeldeploy.serving.engine.engine import Engine, open_engine
 from modeldeploy.serving.exchange import Request
 from modeldeploy.serving.problems import ModelFailed, TimedOut
@@ -131,20 +131,8 @@ def test_a_batch_that_was_fixed_inside_by_an_export_is_found(
     assert meter.failures == 0
 
 
-def zip_map() -> onnx.ModelProto:
-    mapped = onnx.helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[10, 20])
-    scores = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 2])
-    row = onnx.helper.make_map_type_proto(
-        onnx.TensorProto.INT64, onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, None)
-    )
-    maps = onnx.helper.make_value_info("y", onnx.helper.make_sequence_type_proto(row))
-    graph = onnx.helper.make_graph([mapped], "g", [scores], [maps])
-    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("ai.onnx.ml", 3)]
-    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
-
-
 def test_a_list_of_maps_as_scikit_learn_models_give_is_split_by_its_entries(opened: Open) -> None:
-    engine, meter = opened(zip_map(), ROW, [("y", "sequence(map(int64,float32))", None)])
+    engine, meter = opened(zip_map("x", "y"), ROW, [("y", "sequence(map(int64,float32))", None)])
     assert [job.y for job in together(engine, A, B)] == [[{10: 1.0, 20: 2.5}], [{10: 30.0, 20: 2.5}]]
     assert meter.runs == [(2, 2)]
 

@@ -140,7 +140,7 @@ def check_same(specs: Specs, body: bytes) -> bool:
     return True
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(bodies())
 def test_near_misses_go_both_ways_alike(asked: tuple[Specs, bytes]) -> None:
     check_same(*asked)
@@ -155,7 +155,7 @@ def test_lists_of_any_form_go_both_ways_alike(specs: Specs, data: st.DataObject)
     check_same(specs, f'{{"a":{data.draw(ragged)}}}'.encode(errors="surrogatepass"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=40))
 @example(b'\xef\xbb\xbf{"a":[[1,2]]}')
 @example(b'{"a":[[1,2]]}\x00')

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_engine_place import Counted
+from model_engine_place import Counted, zip_map
 from modeldeploy.serving.engine.engine import Engine, open_engine
 from modeldeploy.serving.exchange import Request, Response
 from modeldeploy.serving.problems import Problem
@@ -132,18 +132,8 @@ def test_text_goes_in_and_out(served: Make) -> None:
 
 
 def test_maps_of_scores_as_scikit_learn_models_give_them_become_objects(served: Make) -> None:
-    mapped = onnx.helper.make_node(
-        "ZipMap", ["scores"], ["maps"], domain="ai.onnx.ml", classlabels_int64s=[10, 20]
-    )
-    scores = onnx.helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, ["n", 2])
-    row = onnx.helper.make_map_type_proto(
-        onnx.TensorProto.INT64, onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, None)
-    )
-    maps = onnx.helper.make_value_info("maps", onnx.helper.make_sequence_type_proto(row))
-    graph = onnx.helper.make_graph([mapped], "g", [scores], [maps])
-    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("ai.onnx.ml", 3)]
     zipped = served(
-        onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8),
+        zip_map("scores", "maps"),
         [("scores", "float32", ["n", 2])],
         [("maps", "sequence(map(int64,float32))", None)],
     )

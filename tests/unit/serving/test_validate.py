@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from modeldeploy.serving.problems import BadInput
+from modeldeploy.serving.problems import BadInput, TooLarge
 from modeldeploy.serving.spec import DTYPES, TensorSpec
 from modeldeploy.serving.tensors.rules import Array, Inputs
 from modeldeploy.serving.tensors.validate import parse_json, read_inputs, read_request
@@ -299,3 +300,31 @@ def test_finite_floats_arrive_bit_by_bit(dtype: str) -> None:
         assert got.tobytes() == array.tobytes()
 
     arrive()
+
+
+def test_a_name_given_twice_among_many_is_found_in_no_time() -> None:
+    fields = ",".join(f'"k{number}":1' for number in range(200_000))
+    began = time.monotonic()
+    with pytest.raises(BadInput) as caught:
+        parse_json(b'{"z":1,%b,"z":2}' % fields.encode())
+    assert caught.value.error == '"z" is given twice'
+    assert time.monotonic() - began < 5
+
+
+def test_a_refusal_does_not_send_back_a_name_of_any_length() -> None:
+    assert len(json.dumps(refusal({"k" * 1_000_000: 1}).as_json())) < 1000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[]," * 6_000_000, b'{"a":1},' * 1_500_000, b"1," * 14_000_000],
+    ids=["lists", "objects", "numbers"],
+)
+def test_a_body_whose_values_take_too_much_memory_is_not_read(body: bytes) -> None:
+    with pytest.raises(TooLarge, match="MB to read"):
+        read_request(service(), b'{"image":[%b1]}' % body)
+
+
+def test_large_numbers_of_usual_length_are_read() -> None:
+    rows = b",".join([b"[0.12345678,0.12345678,0.12345678]"] * 100_000)
+    assert len(read_request(service(), b'{"image":[%b]}' % rows).arrays["image"]) == 100_000

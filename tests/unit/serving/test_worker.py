@@ -279,8 +279,10 @@ def test_several_workers_share_a_socket_and_one_that_is_killed_is_replaced(
     assert len(pids) == 2
     for _ in range(30):
         assert worker.post("/predict", {"image": [1] * 64})[0] == 200
-    counted = worker.get("/metrics")[1].decode()
-    assert re.search(r'mdeploy_requests_total\{route="[^"]*predict",status="200"\} 30\b', counted), counted
+    thirty = r'mdeploy_requests_total\{route="[^"]*predict",status="200"\} 30\b'
+    deadline = time.monotonic() + 10  # an answer is counted after it was handed to the network
+    while not re.search(thirty, counted := worker.get("/metrics")[1].decode()):
+        assert time.monotonic() < deadline, counted
     os.kill(pids[0], signal.SIGKILL)
     for _ in range(30):
         assert worker.post("/predict", {"image": [1] * 64})[0] == 200

@@ -59,6 +59,11 @@ def golden(session: Session) -> Answer:
     values = session.values
     samples = Path(values.samples) if values.samples else None
     with session.view() as view:
-        path, count = ops.golden(session.root, samples=samples, count=values.count, emit=view.show)
-    lines = [f"{count} golden samples are in {path}", "next: mdeploy build"]
-    return Answer({"path": path, "count": count}, lines)
+        made = ops.golden(session.root, samples=samples, count=values.count, emit=view.show)
+    lines = [f"{made.count} golden {'sample is' if made.count == 1 else 'samples are'} in {made.path}"]
+    if made.named:
+        return Answer(made, [*lines, "next: mdeploy build"])
+    named = f'golden = "{made.path.name}"'
+    return Answer(
+        made, [*lines, f"next: name it, or it is no part of the bundle: [model] {named}; then mdeploy build"]
+    )

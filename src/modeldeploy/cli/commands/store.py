@@ -129,7 +129,8 @@ def _models(found: BundleDetails) -> Iterator[tuple[str, str]]:
     """Several models each with its signature; then the files."""
     several = found.service.get("models", {})
     if len(several) > 1:
-        for name, model in several.items():
+        for name in dict.fromkeys((*(found.service["graph"] or {}).get("models", ()), *several)):
+            model = several[name]
             sides = " -> ".join(_tensors(model[side]) for side in ("inputs", "outputs"))
             yield "model", f"{name}: {model['framework']}, {model['path']}, {sides}"
     for model in found.models:

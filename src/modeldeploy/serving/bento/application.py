@@ -17,11 +17,9 @@ from typing import Any, Protocol
 
 from ..exchange import JSON
 from ..lane import App, Receive, Scope, Send
+from . import quiet_bentoml
 from .fitness import traced
 from .metrics import Counts
-
-_QUIET = "services.logging.access.enabled=false"
-"""BentoML option: no access log, unless the service asks for one in its decorator."""
 
 
 class Application(Protocol):
@@ -39,8 +37,7 @@ def load_service(bundle: Path, *, workers: int = 1) -> Any:
     Changes into the Bento's source folder, where the service's relative paths begin. With several
     ``workers``, their counts are kept in files, so that each of them tells of all.
     """
-    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-    os.environ.setdefault("BENTOML_CONFIG_OPTIONS", _QUIET)
+    quiet_bentoml()
     import bentoml  # after its environment variables are set
     from bentoml._internal.container import BentoMLContainer  # no public way in 1.4
     from bentoml._internal.context import server_context  # the same

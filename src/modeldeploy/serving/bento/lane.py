@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import spec as specs
 from ..exchange import Response, Route, Routes
 from ..lane import App, Lane
 from ..observe.base import Meter
 from ..observe.exposition import merge
 from ..settings import settings
+from ..spec import load_if_there
 from .application import Built, deploy, load_service, remember_mime_type
 from .call import House
 from .endpoint import Endpoint
@@ -31,7 +31,7 @@ def lane(bundle: Path, *, meter: Meter) -> Lane:
 
     Raises what the service's module raises, and ValueError for nonsense in the environment.
     """
-    chosen = settings(_spec(bundle))
+    chosen = settings(load_if_there(bundle / "src"))
     service = load_service(bundle, workers=chosen.workers)
     deploy(service)
     made = _Service(service)
@@ -49,12 +49,6 @@ def lane(bundle: Path, *, meter: Meter) -> Lane:
         stop=_nothing,
         refuses_methods=False,
     )
-
-
-def _spec(bundle: Path) -> specs.ServiceSpec:
-    """What the project says of limits, if it does."""
-    folder = bundle / "src"
-    return specs.load(folder) if (folder / specs.FILE).exists() else specs.ServiceSpec("service")
 
 
 async def _nothing() -> None:

@@ -19,21 +19,16 @@ _PATHS = frozenset({"/", "/schema.json", "/docs.json"})
 _BELOW = "/static_content/"
 
 
-def lazy_app(bundle: Path, *, otherwise: App | None = None) -> App:
-    """An app for what the fast lane does not answer. ``otherwise`` answers the paths that BentoML lacks."""
-    return _Late(bundle, otherwise or not_found)
+class LazyApp:
+    """An app for what the fast lane does not answer. ``otherwise`` has the lifespan, and all other paths."""
 
-
-class _Late:
     def __init__(self, bundle: Path, otherwise: App) -> None:
         self._bundle = bundle
         self._otherwise = otherwise
         self._loading: asyncio.Task[App] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _live(receive, send)
-        elif scope["type"] == "http" and (scope["path"] in _PATHS or scope["path"].startswith(_BELOW)):
+        if scope["type"] == "http" and (scope["path"] in _PATHS or scope["path"].startswith(_BELOW)):
             await (await self._app())(scope, receive, send)
         else:
             await self._otherwise(scope, receive, send)
@@ -57,21 +52,3 @@ def _load(bundle: Path) -> App:
         """What would start does not."""
 
     return Built(load_service(bundle), started=nothing, stopped=nothing).app
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
-
-
-async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # an app's signature
-    """404 as BentoML says it; a websocket is refused."""
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1000})
-        return
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"9")]
-    await send({"type": "http.response.start", "status": 404, "headers": headers})
-    await send({"type": "http.response.body", "body": b"Not Found"})

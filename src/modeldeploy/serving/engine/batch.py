@@ -17,10 +17,23 @@ _OF_LARGEST = 0.1
 """The same for values near zero: this share of the relative difference, of the largest value."""
 _MOST_VALUES = 1_000_000
 """In one made-up row."""
+_KEPT = 64
+"""Signatures that are kept; a process serves one, a test many."""
+_known: dict[int, tuple[Sequence[TensorSpec], bool]] = {}
 
 
 class Indivisible(Exception):
     """An output has no row for each row that went in, so it cannot be given to those who asked."""
+
+
+def joinable_rows(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> int:
+    """Size of the batch that an engine may join with others; 0 where the inputs have no common one."""
+    known = _known.get(id(specs))
+    if known is None or known[0] is not specs:
+        if len(_known) >= _KEPT:
+            _known.clear()
+        known = _known[id(specs)] = (specs, _have_one_batch(specs))
+    return len(arrays[specs[0].name]) if known[1] else 0
 
 
 def joinable(first: Job, other: Job) -> bool:
@@ -73,6 +86,15 @@ def affordable(inputs: Sequence[TensorSpec], free: int) -> bool:
         <= _MOST_VALUES
         for tensor in inputs
     )
+
+
+def _have_one_batch(specs: Sequence[TensorSpec]) -> bool:
+    """True if every input's leading dimension, and no other, is the batch."""
+    if not specs or not all(tensor.batched for tensor in specs):
+        return False
+    leading = {(tensor.shape or ("",))[0] or "" for tensor in specs}
+    others = {size for tensor in specs for size in (tensor.shape or ())[1:]}
+    return len(leading) == 1 and not leading & others
 
 
 def _rows(value: Value) -> int | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -101,6 +102,8 @@ class Engine:
         self._waiting: deque[Job] = deque()
         self._runs: list[Run] = []
         self._stuck = 0
+        self._here: list[Job] | None = None
+        self._loop_thread = 0
         self._lanes = lanes(model, settings.model.threads, settings.workers)
         self._pace = Pace()
         self._runner = Runner(spec, model, rows=self._rows)
@@ -139,6 +142,15 @@ class Engine:
 
     def run(self, arrays: Mapping[str, Array]) -> dict[str, Value]:
         return self._outside.run(arrays, self._loop, timeout=self._timeout)
+
+    def rescue(self) -> bool:
+        """Ask a run that hangs on the loop to end. True while one hangs in a thread. Any thread may call."""
+        here, loop_thread = self._here, self._loop_thread
+        if here is not None and loop_thread and max(job.deadline for job in here) <= time.monotonic():
+            log.error("a run of the model for %d requests is past their deadline", len(here))
+            if self._here is here:
+                self._interrupt(loop_thread)
+        return self._stuck > 0
 
     def close(self) -> None:
         """Any thread may close, but none may wait for the loop's while it does."""
@@ -225,7 +237,9 @@ class Engine:
 
     def _run_here(self, jobs: list[Job], size: int) -> None:
         began = time.perf_counter()
+        self._here, self._loop_thread = jobs, threading.get_ident()
         outcomes = attempted(self._runner, jobs)
+        self._here = None
         seconds = time.perf_counter() - began
         self._pace.note(size, len(jobs), seconds, here=True)
         self._report(jobs, outcomes, seconds)
@@ -282,9 +296,14 @@ class Engine:
         run.stuck = True
         self._stuck += 1
         log.error("a run of the model for %d requests is past their deadline", len(run.jobs))
+        if run.thread:
+            self._interrupt(run.thread)
+
+    def _interrupt(self, thread: int) -> None:
+        """Ask the run in a thread to end, of a model that can be asked."""
         interrupt = getattr(self._model, "interrupt", None)
-        if interrupt is not None and run.thread:
-            interrupt(run.thread)
+        if interrupt is not None:
+            interrupt(thread)
 
     def _overloaded(self) -> Overloaded:
         seconds = self._pace.seconds_for(len(self._waiting)) / self._lanes

@@ -10,10 +10,10 @@ from contextlib import nullcontext
 from typing import Protocol
 
 from ..problems import Problem
-from ..protocols.signature import joinable_rows
 from ..runtimes.base import Model, Value
 from ..spec import ServiceSpec
 from ..tensors.rules import Array
+from .batch import joinable_rows
 from .job import Job
 
 

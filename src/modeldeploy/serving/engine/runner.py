@@ -187,6 +187,8 @@ class Runner:
             return problem
         except FAILURES:
             log.exception("the model failed", extra={"request_id": job.request_id})
+            if job.deadline <= time.monotonic():  # it hung, and was asked to end
+                return too_late(job)
             return ModelFailed("the model failed on this input; the service's log has more")
 
     def _never_join(self, why: str) -> None:

@@ -387,6 +387,8 @@ def _as_said(graph: Graph, taken: Sequence[TensorSpec], said: Sequence[TensorSpe
         if one.name not in known:
             raise SpecError(f"the models take '{one.name}' ({one}), which service.inputs does not have")
         fault = fits(known[one.name], one)
+        if known[one.name].nan and not one.nan:
+            fault = "none of their values may be missing (nan)"
         if fault:
             raise SpecError(
                 f"service.inputs says {_end(one.name, known[one.name])}; the models take {one}: {fault}"

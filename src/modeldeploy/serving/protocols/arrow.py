@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.batch import joinable_rows
 from ..exchange import Request, Response
 from ..problems import BadInput
 from ..runtimes.base import Value
@@ -22,7 +23,6 @@ from ..tensors.arrays import check_sizes, read_arrays
 from ..tensors.rules import Array, bad, named_fields, numpy_dtype
 from .base import Asked
 from .datatypes import as_tensor
-from .signature import joinable_rows
 
 MEDIA = "application/vnd.apache.arrow.stream"
 _DEEPEST = 32

@@ -21,6 +21,8 @@ from ..exchange import Exchange, Handler, Request, Response, Route
 from ..observe.base import Meter
 from ..observe.watch import Watch
 from ..problems import ModelFailed, NotFound, Problem
+from ..server.head import accepted_id
+from ..server.places import remove_stale
 from ..settings import ServiceSettings
 from ..spec import ServiceSpec
 from . import v2_metadata
@@ -45,9 +47,8 @@ _IDENTITY_ONLY = 1
 
 def call_id(headers: Mapping[str, str]) -> str:
     """A call's id: the client's, if it gives one that can stand in a log, else a new one."""
-    given = headers.get(_REQUEST_ID, "")
-    fits = 0 < len(given) <= 128 and given.isascii() and given.isprintable()
-    return given if fits else os.urandom(12).hex()
+    given = accepted_id(headers.get(_REQUEST_ID, ""))
+    return given.decode() if given else os.urandom(12).hex()
 
 
 class GrpcExchange(Exchange):
@@ -257,6 +258,8 @@ class Grpc:
 
 def _bound(server: Any, address: str) -> int:
     """Bind, on a path that only we may use. Raises OSError; gRPC says no more than that it failed."""
+    if address.startswith("unix:"):
+        remove_stale(Path(address.removeprefix("unix:")))  # gRPC takes the path even from one that lives
     before = os.umask(0o177) if address.startswith("unix:") else None
     try:
         port = server.add_insecure_port(address)

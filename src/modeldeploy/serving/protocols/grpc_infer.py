@@ -6,12 +6,14 @@ has the form that the request had.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..engine.batch import joinable_rows
 from ..exchange import Request, Response
 from ..problems import BadInput, ModelFailed, NotFound, NotReady, Overloaded, Problem, TimedOut, TooLarge
 from ..runtimes.base import Value
@@ -22,8 +24,8 @@ from .base import Asked
 from .datatypes import DATATYPES, as_tensor, datatype_of
 from .grpc_messages import Messages
 from .identity import Identity
-from .signature import Unbatcher, joinable_rows
-from .v2 import FOREIGN, sentence, unknown
+from .signature import Unbatcher
+from .v2 import named_tensor, refuse_foreign, sentence, unknown
 from .v2_binary import from_bytes, to_bytes
 
 MEDIA_TYPE = "application/grpc"
@@ -78,7 +80,7 @@ class Infer:
     def read(self, request: Request) -> Asked:
         message = self._parse(request.body)
         check_model(self._who, message.model_name, message.model_version)
-        _check_parameters(message.parameters, "the request")
+        refuse_foreign(message.parameters, "the request")
         raw = message.raw_input_contents
         if len(raw) not in (0, len(message.inputs)):
             raise BadInput(
@@ -112,19 +114,14 @@ class Infer:
         return refusal(problem)
 
     def _tensor(self, entry: Any, seen: Mapping[str, object]) -> TensorSpec:
-        name: str = entry.name
-        if name not in self._specs:
-            raise unknown("input", name, tuple(self._specs))
-        if name in seen:
-            raise BadInput(f'"{name}" is given twice', field=name, expected="each name once", got="2 times")
-        return self._specs[name]
+        return named_tensor(self._specs, entry.name, seen)
 
     def _wanted(self, message: Any) -> _Wanted:
         names: list[str] = []
         for entry in message.outputs:
             if entry.name not in self._outputs:
                 raise unknown("output", entry.name, self._outputs)
-            _check_parameters(entry.parameters, f'the output "{entry.name}"')
+            refuse_foreign(entry.parameters, f'the output "{entry.name}"')
             names.append(entry.name)
         raw = bool(message.raw_input_contents)
         return _Wanted(tuple(names) or self._outputs, message.model_name, message.id, raw)
@@ -158,7 +155,7 @@ def _array(tensor: TensorSpec, entry: Any, raw: bytes | None) -> Array:
     if entry.datatype != wanted:
         got = entry.datatype[:40]
         raise bad(tensor, f"has the datatype {wanted}, not {got or 'empty'}", got=got or "nothing")
-    _check_parameters(entry.parameters, f'the input "{tensor.name}"')
+    refuse_foreign(entry.parameters, f'the input "{tensor.name}"')
     shape = tuple(entry.shape)
     if any(size < 0 for size in shape):
         raise bad(tensor, "must have a shape of whole numbers from 0", got=str(min(shape)))
@@ -179,9 +176,7 @@ def _typed(tensor: TensorSpec, contents: Any, datatype: str, shape: tuple[int, .
     if odd:
         raise bad(tensor, f"has its values in {odd[0]} instead of {field}", got=odd[0])
     values = getattr(contents, field)
-    count = 1
-    for size in shape:
-        count *= size
+    count = math.prod(shape)
     if len(values) != count:
         got = f"{len(values)} values"
         raise bad(tensor, f"has {got} in {field}, but its shape {list(shape)} takes {count}", got=got)
@@ -216,9 +211,3 @@ def _plain(array: Array) -> list[Any]:
     if array.dtype.kind in "OSU":
         return [entry if isinstance(entry, bytes) else str(entry).encode() for entry in entries]
     return entries
-
-
-def _check_parameters(parameters: Any, what: str) -> None:
-    for name in FOREIGN:
-        if name in parameters:
-            raise BadInput(f"{what} asks for {name}, which this service does not have", got=name)

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 
 import numpy as np
 
+from ..engine.batch import joinable_rows
 from ..exchange import Request, Response
 from ..problems import BadInput, UnsupportedMedia
 from ..runtimes.base import Value
@@ -25,7 +26,7 @@ from ..tensors.arrays import check_sizes, read_arrays
 from ..tensors.rules import Array, numpy_dtype
 from .base import Asked
 from .datatypes import as_tensor
-from .signature import Unbatcher, joinable_rows
+from .signature import Unbatcher
 
 MEDIA = "application/x-npy"
 _MAGIC = b"\x93NUMPY"

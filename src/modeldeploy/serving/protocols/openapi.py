@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..spec import Dimension, ServiceSpec, TensorSpec
+from ..tensors.schema import json_type, nested
 from . import npy
 from .datatypes import DATATYPES, datatype
 from .identity import Identity
 from .v2_metadata import places
 
-_TYPES = {"bool": "boolean", "string": "string"}
 _LARGEST_EXAMPLE = 2048
 """Entries of an input; a larger one is told in words only."""
 _NOT_FINITE = {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}
@@ -24,8 +24,8 @@ _PROBLEM = {
     "properties": {
         "error": {"type": "string", "description": "what is wrong"},
         "field": {"type": ["string", "null"], "description": "the input to blame"},
-        "expected": {"type": "string"},
-        "got": {"type": "string"},
+        "expected": {"type": ["string", "null"]},
+        "got": {"type": ["string", "null"]},
     },
 }
 _V2_PROBLEM = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
@@ -123,35 +123,26 @@ def _named(fields: Mapping[str, Any], *, closed: bool = True) -> dict[str, Any]:
 def _input(tensor: TensorSpec, shape: Sequence[Dimension] | None) -> dict[str, Any]:
     if shape is None:
         return {"description": f"{tensor}: nested lists of equal sizes"}
-    return {**_nested(_entry(tensor), shape), "description": str(tensor)}
-
-
-def _nested(entry: dict[str, Any], shape: Sequence[Dimension]) -> dict[str, Any]:
-    for size in reversed(shape):
-        fixed = {"minItems": size, "maxItems": size} if isinstance(size, int) else {"minItems": 1}
-        entry = {"type": "array", "items": entry, **fixed}
-    return entry
+    return {**nested(_entry(tensor), shape), "description": str(tensor)}
 
 
 def _entry(tensor: TensorSpec) -> dict[str, Any]:
     """One value of an input, with the range that its dtype and the model allow."""
-    if tensor.dtype in _TYPES:
-        return {"type": _TYPES[tensor.dtype]}
+    if tensor.dtype in ("bool", "string"):
+        return {"type": json_type(tensor)}
     whole = "int" in tensor.dtype
     limits: Any = np.iinfo(tensor.dtype) if whole else np.finfo(tensor.dtype)
     number = int if whole else float
     low = number(limits.min) if tensor.minimum is None else max(number(limits.min), tensor.minimum)
     high = number(limits.max) if tensor.maximum is None else min(number(limits.max), tensor.maximum)
-    entry = {"type": "integer" if whole else "number", "minimum": low, "maximum": high}
+    entry = {"type": json_type(tensor), "minimum": low, "maximum": high}
     return {"anyOf": [entry, {"enum": [None, "NaN"]}]} if tensor.nan else entry
 
 
 def _output(tensor: TensorSpec) -> dict[str, Any]:
     if tensor.shape is None or tensor.dtype not in DATATYPES:
         return {"description": str(tensor)}
-    entry: dict[str, Any] = {
-        "type": _TYPES.get(tensor.dtype, "integer" if "int" in tensor.dtype else "number")
-    }
+    entry: dict[str, Any] = {"type": json_type(tensor)}
     if "float" in tensor.dtype:
         entry = {"anyOf": [entry, _NOT_FINITE]}
     whole = _any_size(entry, len(tensor.shape))

@@ -47,17 +47,9 @@ def page(spec: ServiceSpec, who: Identity) -> bytes:
 def _rows(tensors: Sequence[TensorSpec]) -> str:
     return "\n".join(
         f'<tr><th scope="row"><code>{html.escape(tensor.name)}</code></th>'
-        f"<td><code>{html.escape(str(tensor))}</code></td><td>{_range(tensor)}</td></tr>"
+        f"<td><code>{html.escape(str(tensor))}</code></td><td>{tensor.allowed}</td></tr>"
         for tensor in tensors
     )
-
-
-def _range(tensor: TensorSpec) -> str:
-    if tensor.minimum is None and tensor.maximum is None:
-        return ""
-    low = "" if tensor.minimum is None else f"{tensor.minimum:g}"
-    high = "" if tensor.maximum is None else f"{tensor.maximum:g}"
-    return f"{low} to {high}" if low and high else (f"at least {low}" if low else f"at most {high}")
 
 
 def _plain(tensor: TensorSpec) -> dict[str, Any]:

@@ -32,11 +32,12 @@ def routes(spec: ServiceSpec, engine: Engine, who: Identity, settings: ServiceSe
     return found
 
 
-def not_found(path: str) -> Response:
-    """The answer for a path of ours that is none, in the form of its protocol."""
+def not_found(path: str, model: str = "") -> Response:
+    """The answer for a path of ours that is none, in its protocol's form. ``model``: the one there is."""
     text = f"there is no {path[:100]}"
     if path.startswith("/v2"):
-        return _json({"error": text}, 404)
+        told = f"; expected a path of /v2/models/{model}, see /docs" if model else ""
+        return _json({"error": text + told}, 404)
     return _json({"error": text, "field": None, "expected": "see /docs", "got": path[:100]}, 404)
 
 

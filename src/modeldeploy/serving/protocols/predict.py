@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from ..engine.batch import joinable_rows
 from ..exchange import Request, Response
 from ..problems import Overloaded, Problem
 from ..runtimes.base import Value
@@ -15,7 +16,7 @@ from ..spec import ServiceSpec
 from ..tensors.encode import write_answer
 from ..tensors.validate import read_request
 from .base import Asked
-from .signature import Unbatcher, joinable_rows
+from .signature import Unbatcher
 
 
 class NamedJson:

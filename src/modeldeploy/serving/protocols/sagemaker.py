@@ -12,17 +12,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..engine.batch import joinable_rows
 from ..exchange import Request, Response
 from ..problems import BadInput, UnsupportedMedia
 from ..runtimes.base import Value
 from ..spec import ServiceSpec, TensorSpec
 from ..tensors.encode import plain_value, write_answer
+from ..tensors.memory import check_memory
 from ..tensors.rules import Array, Inputs
 from ..tensors.validate import parse_json, read_inputs
 from .base import Asked
 from .datatypes import as_tensor
 from .predict import NamedJson
-from .signature import Unbatcher, joinable_rows
+from .signature import Unbatcher
 
 CSV = "text/csv"
 _NUMBERS = re.compile(rb"[0-9eE+\-.,\r\n \t]*")
@@ -128,6 +130,7 @@ class Invocations:
 
 def parse_csv(tensor: TensorSpec, body: bytes) -> list[list[Any]]:
     """The numbers in lines of CSV; None for what is missing, if the input allows it. Raises `BadInput`."""
+    check_memory(body)
     whole = "int" in tensor.dtype
     pattern = _WHOLE if whole else (_GAPS if tensor.nan else _NUMBERS)
     number = int if whole else (_number_or_gap if tensor.nan else float)

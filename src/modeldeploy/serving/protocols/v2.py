@@ -7,12 +7,14 @@ come and go as JSON or, by the extension in `v2_binary`, as bytes after it. Erro
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
+from ..engine.batch import joinable_rows
 from ..exchange import JSON, Request, Response
 from ..problems import BadInput, Problem
 from ..runtimes.base import Value
@@ -26,14 +28,13 @@ from .base import Asked
 from .datatypes import DATATYPES, as_tensor, datatype_of
 from .media import AS_JSON, media_type
 from .predict import retry
-from .signature import Unbatcher, joinable_rows
+from .signature import Unbatcher
 from .v2_quick import QuickReader
 
 OCTETS = "application/octet-stream"
 _READ = dict.fromkeys((*AS_JSON, OCTETS))
 _LARGEST = 2**63
-FOREIGN = ("shared_memory_region", "classification")
-"""Parameters that would change what is asked for: refused, since we do not have what they want."""
+_FOREIGN = ("shared_memory_region", "classification")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +104,7 @@ class Infer:
         return refusal(problem)
 
     def _tensor(self, entry: object, seen: Mapping[str, object]) -> TensorSpec:
-        name = _text(_object(entry, "an input"), "name", "an input")
-        if name not in self._specs:
-            raise unknown("input", name, tuple(self._specs))
-        if name in seen:
-            raise BadInput(f'"{name}" is given twice', field=name, expected="each name once", got="2 times")
-        return self._specs[name]
+        return named_tensor(self._specs, _text(_object(entry, "an input"), "name", "an input"), seen)
 
     def _wanted(self, fields: Mapping[str, Any]) -> Wanted:
         told = fields.get("id")
@@ -131,6 +127,22 @@ class Infer:
             raise unknown("output", name, self._outputs)
         told = _parameters(_object(entry, "an output"), f'the output "{name}"')
         return name, told.get("binary_data", usually) is True
+
+
+def named_tensor(specs: Mapping[str, TensorSpec], name: str, seen: Mapping[str, object]) -> TensorSpec:
+    """The input of this name, if there is one and it was not ``seen``. Raises `BadInput`."""
+    if name not in specs:
+        raise unknown("input", name, tuple(specs))
+    if name in seen:
+        raise BadInput(f'"{name}" is given twice', field=name, expected="each name once", got="2 times")
+    return specs[name]
+
+
+def refuse_foreign(parameters: Container[str], what: str) -> None:
+    """Raises `BadInput` for parameters that would change what is asked for: we do not have what they want."""
+    for name in _FOREIGN:
+        if name in parameters:
+            raise BadInput(f"{what} asks for {name}, which this service does not have", got=name)
 
 
 def refusal(problem: Problem) -> Response:
@@ -172,7 +184,7 @@ def _shaped(tensor: TensorSpec, array: Array, shape: tuple[int, ...]) -> Array:
     """Flat data in the shape that it is said to have; nested data has it already."""
     if array.shape == shape:
         return array
-    if array.ndim != 1 or array.size != _count(shape):
+    if array.ndim != 1 or array.size != math.prod(shape):
         raise bad(
             tensor,
             f"has data of shape {list(array.shape)}, but says {list(shape)}",
@@ -189,13 +201,6 @@ def _shape(tensor: TensorSpec, entry: Mapping[str, Any]) -> tuple[int, ...]:
         if type(size) is not int or not 0 <= size < _LARGEST:
             raise bad(tensor, "must have a shape of whole numbers from 0", got=_short(size))
     return tuple(told)
-
-
-def _count(shape: Sequence[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
 
 
 def _object(value: object, what: str) -> Mapping[str, Any]:
@@ -224,9 +229,7 @@ def _parameters(fields: Mapping[str, Any], what: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(told, dict):
         raise BadInput(f"parameters of {what} must be an object", expected="an object", got=_short(told))
-    for name in FOREIGN:
-        if name in told:
-            raise BadInput(f"{what} asks for {name}, which this service does not have", got=name)
+    refuse_foreign(told, what)
     return told
 
 

@@ -16,6 +16,7 @@ import orjson
 from ..problems import BadInput
 from ..spec import TensorSpec
 from ..tensors.fast import InputReader
+from ..tensors.memory import check_memory
 from ..tensors.rules import Array
 
 
@@ -27,6 +28,7 @@ class QuickReader:
 
     def fields(self, head: memoryview) -> dict[str, Any] | None:
         """The object of a request, if it is one and holds nothing twice and no odd value among numbers."""
+        check_memory(head)
         try:
             fields = orjson.loads(head)
             seen = _Seen()

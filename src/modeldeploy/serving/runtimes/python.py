@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..spec import ModelSpec, SpecError, TensorSpec
+from ..spec import DTYPES, ModelSpec, SpecError, TensorSpec
 from ..tensors.rules import Array
 from .base import Settings, Value
 
@@ -65,19 +65,11 @@ def checked(
         raise ValueError(f"predict gave no {tensor.name!r}, only {sorted(map(str, answer))}")
     array = np.asarray(answer[tensor.name])
     kind = "string" if array.dtype.kind in "OUS" else array.dtype.name
-    if kind != tensor.dtype and tensor.dtype in _NAMED:
+    if kind != tensor.dtype and tensor.dtype in DTYPES:
         raise ValueError(f"predict gave {tensor.name!r} as {kind}; expected {tensor}")
     if tensor.shape is not None and not _fits(array.shape, tensor, arrays, spec):
         raise ValueError(f"predict gave {tensor.name!r} of the shape {list(array.shape)}; expected {tensor}")
     return array.astype(object) if kind == "string" else array
-
-
-_NAMED = frozenset(
-    {
-        *("bool", "string", "float16", "float32", "float64"),
-        *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
-    }
-)
 
 
 def _fits(shape: tuple[int, ...], tensor: TensorSpec, arrays: Mapping[str, Array], spec: ModelSpec) -> bool:

@@ -94,6 +94,13 @@ def too_large(most: int) -> Response:
     return refusal(413, f"the body is larger than {most} bytes", expected=f"{most} bytes at most")
 
 
+def no_room() -> Response:
+    """The answer to a body that would be one too many at the same time."""
+    answer = refusal(503, "too many large bodies are being read at once", expected="a retry in a moment")
+    answer.headers = (("retry-after", "1"),)
+    return answer
+
+
 def refused_method(method: str, path: str, allowed: tuple[str, ...]) -> Response:
     """The answer to a method that a path does not have."""
     answer = refusal(405, f"{path} does not take {method}", expected=" or ".join(allowed), got=method)

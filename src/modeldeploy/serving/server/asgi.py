@@ -15,8 +15,8 @@ from typing import Any
 
 from ..exchange import Exchange, Request, Response, Route, Routes
 from ..lane import App, Receive, Scope, Send
-from .answers import checked, failure, refused_method, too_large
-from .context import Report
+from .answers import checked, failure, no_room, refused_method, too_large
+from .context import Report, Room
 from .head import accepted_id
 
 log = logging.getLogger("mdeploy_serving")
@@ -25,17 +25,24 @@ _IDS = itertools.count()
 _OWN = os.urandom(8).hex()
 
 
-def as_app(routes: Routes, app: App, *, report: Report | None = None, refuses_methods: bool = True) -> App:
+def as_app(
+    routes: Routes,
+    app: App,
+    *,
+    report: Report | None = None,
+    refuses_methods: bool = True,
+    room: Room | None = None,
+) -> App:
     """``app`` with these routes in front of it.
 
     ``report`` hears of each answer; other methods of a route's path are answered with 405, or left to the
-    app if ``refuses_methods`` is false.
+    app if ``refuses_methods`` is false. ``room`` bounds the bodies that are read at once.
     """
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         route = _route(routes, scope) if scope["type"] == "http" else None
         if route is not None:
-            await _answer(AsgiExchange(scope, route, receive, send), report)
+            await _answer(AsgiExchange(scope, route, receive, send, room), report)
             return
         allowed = routes.methods(_path(scope)) if scope["type"] == "http" and refuses_methods else ()
         if not allowed or scope["method"] == "OPTIONS":
@@ -54,9 +61,11 @@ def new_id() -> str:
 class AsgiExchange(Exchange):
     """A request of an ASGI server."""
 
-    __slots__ = ("_answer", "_id", "_receive", "route", "send")
+    __slots__ = ("_answer", "_held", "_id", "_receive", "_room", "route", "send")
 
-    def __init__(self, scope: Scope, route: Route, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, scope: Scope, route: Route, receive: Receive, send: Send, room: Room | None = None
+    ) -> None:
         headers = _headers(scope)
         query = scope.get("query_string", b"").decode("latin-1")
         super().__init__(Request(scope["method"], _path(scope), headers, b"", query), time.monotonic())
@@ -64,6 +73,7 @@ class AsgiExchange(Exchange):
         self._id = given.decode() if given else new_id()
         self._answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._receive = receive
+        self._room, self._held = room, 0
         self.route = route
         self.send = send
 
@@ -75,22 +85,38 @@ class AsgiExchange(Exchange):
         if not self._answer.done():
             self._answer.set_result(response)
 
-    async def read(self) -> bool:
-        """The body. False as soon as it is known to be too large; a client that hangs up is `gone`."""
+    async def read(self) -> Response | None:
+        """The body; a refusal as soon as it is known to be too large. A client that hangs up is `gone`."""
         most = self.route.max_body
         if int(self.request.headers.get("content-length") or 0) > most:
-            return False
+            return too_large(most)
         body = bytearray()
         more = True
         while more and not self.gone:
             message = await self._receive()
-            body += message.get("body", b"")
+            part = message.get("body", b"")
             more = message.get("more_body", False)
             self.gone = message["type"] == "http.disconnect"
-            if len(body) > most:
-                return False
+            if len(body) + len(part) > most:
+                return too_large(most)
+            if not self._take(len(part)):
+                return no_room()
+            body += part
         self.request.body = body
-        return True
+        return None
+
+    def _take(self, size: int) -> bool:
+        if self._room is None:
+            return True
+        fits = self._room.take(size)
+        self._held += size if fits else 0
+        return fits
+
+    def release(self) -> None:
+        """Give back the room that the body took."""
+        if self._room is not None:
+            self._room.give(self._held)
+            self._held = 0
 
     async def answer(self) -> Response | None:
         """The handler's; None if the client hung up before."""
@@ -117,14 +143,15 @@ class AsgiExchange(Exchange):
 
 
 async def _answer(exchange: AsgiExchange, report: Report | None) -> None:
-    response: Response | None = None
-    if not await exchange.read():
-        response = too_large(exchange.route.max_body)
-        if "expect" in exchange.request.headers:
+    try:
+        response = await exchange.read()
+        if response is not None and "expect" in exchange.request.headers:
             # the client may send the body now or not: only the connection's end makes it clear
-            response.headers = (("connection", "close"),)
-    elif not exchange.gone:
-        response = await exchange.answer()
+            response.headers += (("connection", "close"),)
+        elif response is None and not exchange.gone:
+            response = await exchange.answer()
+    finally:
+        exchange.release()
     if response is not None:
         await _send_safely(exchange, response)
     if report is not None and exchange.route.counted:

@@ -18,7 +18,7 @@ import time
 from typing import cast
 
 from ..exchange import Exchange, Request, Response, Route
-from .answers import failure, refusal, refused_method, too_large
+from .answers import failure, no_room, refusal, refused_method, too_large
 from .context import (
     BODY_RATE,
     BODY_TIME,
@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
     """The protocol of a transport, until it is handed over."""
 
     __slots__ = (
-        *("_began", "_body", "_buffer", "_context", "_exchange", "_head", "_in_loop", "_paused"),
+        *("_began", "_body", "_buffer", "_context", "_exchange", "_head", "_held", "_in_loop", "_paused"),
         *("_route", "_since", "_stalled", "_transport", "_unsent", "phase"),
     )
 
@@ -87,6 +87,7 @@ class Connection(asyncio.Protocol):
         self._paused = False  # no reading
         self._stalled = False  # the client does not read
         self._unsent = 0
+        self._held = 0  # of the room for bodies
 
     # what the transport tells
 
@@ -110,6 +111,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         self._context.connections.discard(self)
+        self._release()
         exchange, self._exchange = self._exchange, None
         self.phase = CLOSING
         if exchange is not None:
@@ -175,12 +177,17 @@ class Connection(asyncio.Protocol):
             self._refuse_body(head, route)
             return
         self.phase = BODY
-        self._head, self._route, self._body = head, route, bytearray(part)
+        self._head, self._route, self._body = head, route, bytearray()
+        self._read_body(part)
 
     def _read_body(self, data: bytes) -> None:
         head, route, body = self._head, self._route, self._body
         if head is None or route is None or body is None:  # only to tell the types: BODY has all three
             return
+        if not self._context.room.take(len(data)):
+            self._refuse(no_room())
+            return
+        self._held += len(data)
         missing = head.length - len(body)
         if len(data) < missing:
             body += data
@@ -196,6 +203,11 @@ class Connection(asyncio.Protocol):
         self._in_loop = False
         if self.phase == IDLE:
             self._next()
+
+    def _release(self) -> None:
+        """Give back the room that the body took."""
+        self._context.room.give(self._held)
+        self._held = 0
 
     def _keep(self, data: bytes) -> None:
         """Hold what comes before its turn; not much of it."""
@@ -246,6 +258,8 @@ class Connection(asyncio.Protocol):
             response = failure(exchange.request_id)
             start = context.answers.head(response, exchange.id, close=close)
         self._exchange = None
+        if self._held:
+            self._release()
         self._write(start, response, bodiless=exchange.request.method == "HEAD")
         self._since = now = time.monotonic()
         context.tell(exchange.route, exchange, response.status, now - exchange.began)
@@ -303,6 +317,7 @@ class Connection(asyncio.Protocol):
             self._context.tell(route, exchange, response.status, self._since - self._began)
         self.phase = CLOSING
         self._buffer, self._body = b"", None
+        self._release()
         if self._transport.can_write_eof():
             self._transport.write_eof()
 

@@ -32,10 +32,45 @@ STALLED = 60.0
 HIGH_WATER = 64 * 1024
 """Bytes that are kept of a client's next requests while it waits for an answer, or does not read it."""
 
+_SHARE = 4
+"""Of the memory that the machine or the container has, large bodies get one part in so many."""
+_LEAST_BODIES = 2
+"""Of the largest allowed, there is room for so many in any case."""
+
 Report = Callable[[Route, Exchange, int, float], None]
 """Called with every answer of a route that is counted: its status and its seconds."""
 HandOver = Callable[[asyncio.Transport, bytes], None]
 """Gives a transport to the other protocol, and what it has received."""
+
+
+@dataclass(slots=True)
+class Room:
+    """Memory for the bodies of all connections, from their first bytes until they are answered.
+
+    Each of them is bounded, but there may be thousands of connections. Those that came whole, with their
+    heads, are small and not counted.
+    """
+
+    most: int
+    """Bytes."""
+    held: int = 0
+
+    def take(self, size: int) -> bool:
+        """Whether there is room for so many more bytes; then they are taken."""
+        fits = self.held + size <= self.most
+        if fits:
+            self.held += size
+        return fits
+
+    def give(self, size: int) -> None:
+        """Give back what was taken."""
+        self.held -= size
+
+
+def room_for(routes: Routes, *, memory: int) -> Room:
+    """A share of the memory, in bytes, that one process may use; never too little for one large body."""
+    largest = max((route.max_body for route in routes), default=0)
+    return Room(max(memory // _SHARE, _LEAST_BODIES * largest))
 
 
 class Timed(Protocol):
@@ -54,6 +89,7 @@ class Context:
     report: Report | None = None
     refuses_methods: bool = True
     """Other methods of a path in ``routes`` are answered with 405, rather than handed to the app."""
+    room: Room = field(default_factory=lambda: Room(2**62))
     heads: Heads = field(default_factory=Heads)
     answers: Answers = field(default_factory=Answers)
     connections: set[Timed] = field(default_factory=set)

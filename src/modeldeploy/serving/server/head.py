@@ -25,7 +25,7 @@ _START = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (%b)(?:\?(%b))? 
 _LINE = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+):[ \t]*([\t -~\x80-\xff]*)")
 _LENGTH = re.compile(r"0|[1-9][0-9]{0,14}")
 _ID = re.compile(r"[!-~](?:[ -~]{0,126}[!-~])?")
-_NOT_OURS = frozenset({"transfer-encoding", "expect", "upgrade", "trailer", "proxy-connection"})
+_NOT_OURS = frozenset({"transfer-encoding", "expect", "trailer", "proxy-connection"})
 """Headers that change how a message is read, or what comes after it."""
 _ONCE = frozenset({"content-length", "host", "connection", "content-type"})
 """Headers that two of make a request ambiguous."""
@@ -98,7 +98,7 @@ class Heads:
             return None
         connection = headers.get("connection", "keep-alive").lower()
         length = headers.get("content-length", "0")
-        if connection not in {"keep-alive", "close"} or not _LENGTH.fullmatch(length):
+        if connection not in _connections(headers) or not _LENGTH.fullmatch(length):
             return None
         request_id = accepted_id(headers["x-request-id"]) if "x-request-id" in headers else None
         return Head(*start, headers, int(length), connection == "close", request_id)
@@ -137,6 +137,17 @@ class Heads:
         if header[0] not in _UNIQUE:
             _remember(self._lines, line, header, self._MOST_LINES)
         return header
+
+
+def _connections(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """What ``connection`` may say.
+
+    Java's client offers HTTP/2 with every request, body and all, until somebody takes it: we go on with
+    HTTP/1.1, as we may. The other parser would lose the body. Other upgrades are for it to judge.
+    """
+    if "upgrade" not in headers:
+        return ("keep-alive", "close")
+    return ("upgrade, http2-settings",) if headers["upgrade"].lower() == "h2c" else ()
 
 
 def _remember(known: dict[bytes, T], key: bytes, value: T, most: int) -> None:

@@ -39,7 +39,7 @@ def bound_path(path: Path) -> Iterator[Place]:
 
     Raises OSError where the path is too long, is taken by a living server, or is not a socket.
     """
-    _remove_stale(path)
+    remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
@@ -60,7 +60,8 @@ def bound_path(path: Path) -> Iterator[Place]:
         withdraw()
 
 
-def _remove_stale(path: Path) -> None:
+def remove_stale(path: Path) -> None:
+    """Take away the socket of a server that died. Raises OSError for one that lives or is no socket."""
     if not path.exists():
         return
     if not stat.S_ISSOCK(path.stat().st_mode):

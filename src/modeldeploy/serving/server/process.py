@@ -25,6 +25,7 @@ from ..protocols.identity import identity
 from ..settings import settings
 from ..spec import ServiceSpec
 from .context import reporting
+from .lifeguard import Lifeguard, patience
 from .places import Place
 from .processes import GO, READY, Shares
 from .serve import Server
@@ -41,7 +42,7 @@ class Process:
     def __init__(
         self,
         options: argparse.Namespace,
-        spec: ServiceSpec | None,
+        spec: ServiceSpec,
         place: Place,
         *,
         leave: Callable[[], NoReturn],
@@ -55,9 +56,10 @@ class Process:
         self._began = began
         self._board = board
         self._stop = asyncio.Event()
+        self._code = 0
 
     def run(self, *, index: int = 0, pair: socket.socket | None = None, shares: Shares | None = None) -> int:
-        """Serve until SIGTERM; 0 then. Raises what keeps the service from starting.
+        """Serve until SIGTERM; 0 then, 1 if a model that hangs was why. Raises what keeps it from starting.
 
         With a ``pair``, a parent is told when the process is ready, says when to begin, and is outlived
         only for the time of a drain.
@@ -65,7 +67,7 @@ class Process:
         for sig in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sig, self._leave_early)  # the model may load for a long time yet
         meter = Metrics(self._board, worker=index)
-        told = settings(self._spec or ServiceSpec("service"))
+        told = settings(self._spec)
         watch = open_watch(meter, access_log=told.access_log)
         lane = self._lane(watch or meter)
         self._describe(watch or meter)
@@ -76,7 +78,7 @@ class Process:
         finally:
             if watch is not None:
                 watch.close()
-        return 0
+        return self._code
 
     def _leave_early(self, *_: object) -> NoReturn:
         log.info("stopped before it was ready")
@@ -84,7 +86,7 @@ class Process:
 
     def _describe(self, meter: Metrics | Watch) -> None:
         """Tell metrics and logs what is served."""
-        spec = self._spec or ServiceSpec("service")
+        spec = self._spec
         who = identity(spec, self._options.bundle.absolute())
         frameworks = sorted({model.framework for model in spec.models}) or ["bentoml"]
         meter.describe(name=who.name, version=who.version, digest=who.digest, framework=",".join(frameworks))
@@ -94,7 +96,7 @@ class Process:
         bundle: Path = self._options.bundle.absolute()
         source = bundle / "src"
         os.chdir(source)  # where a service's relative paths begin
-        if self._spec is None or not self._spec.models:
+        if not self._spec.models:
             from ..bento.lane import lane as of_bento
 
             return of_bento(bundle, meter=meter)
@@ -114,18 +116,36 @@ class Process:
     ) -> None:
         report = reporting(meter, (meter,) if isinstance(meter, Watch) else ())
         lane = meter.lane(lane) if isinstance(meter, Watch) else lane
-        server = Server(lane, self._place.listener, report=report, crowded=crowded)
+        listener, workers = self._place.listener, self._board.workers
+        server = Server(lane, listener, report=report, crowded=crowded, workers=workers)
         await server.start()
         await self._start_grpc(lane)
         self._listen_to_signals()
         gc.collect()
         gc.freeze()  # what is loaded now stays: the collector need not look at it again
+        guard = self._lifeguard(lane)
         if pair is None or await self._allowed(pair):
             server.listen()
             if pair is None:
                 log.info("ready after %.1f s", time.monotonic() - self._began)
             await self._stop.wait()
         await self._end(lane, server, quiet=pair is not None)
+        if guard is not None:
+            guard.stop()
+
+    def _lifeguard(self, lane: Lane) -> Lifeguard | None:
+        """Who ends the process if it is of no use any more; of a user's own Bento, nobody can tell."""
+        if lane.rescue is None:
+            return None
+        timeout = settings(self._spec).timeout
+        late = patience(timeout)
+        guard = Lifeguard(asyncio.get_running_loop(), lane.rescue, timeout + late, late, self._retire)
+        guard.start()
+        return guard
+
+    def _retire(self) -> None:
+        self._code = 1
+        self._stop.set()
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -169,7 +189,8 @@ class Process:
         log.log(
             logging.DEBUG if quiet else logging.INFO, "stopping; requests in flight: %d", server.in_flight
         )
-        last = threading.Timer(drain + _AFTER_DRAIN, self._leave)
+        leave = partial(os._exit, self._code) if self._code else self._leave
+        last = threading.Timer(drain + _AFTER_DRAIN, leave)
         last.daemon = True
         last.start()  # a thread in native code can be neither cancelled nor awaited
         ends = [server.drain(drain, closed=self._place.withdraw)]

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from .. import cpu
 from ..lane import Lane
 from .asgi import as_app
 from .connection import Connection
-from .context import Context, Report, log
+from .context import Context, Report, log, room_for
 from .health import with_health
 from .lifespan import Lifespan
 from .processes import BACKLOG
@@ -47,10 +48,15 @@ class Server:
         *,
         report: Report | None = None,
         crowded: Callable[[int], bool] = lambda _: False,
+        workers: int = 1,
     ) -> None:
-        """``crowded`` is asked, with the number of connections here, whether others shall take the next."""
+        """``crowded`` is asked, with the number of connections here, whether others shall take the next.
+
+        So many ``workers`` share the machine's memory.
+        """
         routes = with_health(lane.routes, lambda: lane.ready() and not self.context.draining)
-        self.context = Context(routes, self._hand_over, report, lane.refuses_methods)
+        room = room_for(routes, memory=cpu.memory() // workers)
+        self.context = Context(routes, self._hand_over, report, lane.refuses_methods, room)
         self._lane = lane
         self._listener = listener
         self._crowded = crowded
@@ -193,6 +199,7 @@ class Server:
                 self._lane.app,
                 report=context.report,
                 refuses_methods=context.refuses_methods,
+                room=context.room,
             )
             self._fallback = Fallback(app, self._lifespan.state, context)
         self._fallback.take(transport, data)

@@ -61,7 +61,10 @@ def named_fields(specs: Sequence[TensorSpec], value: object) -> Mapping[str, obj
             near = get_close_matches(name[:100], names, n=1, cutoff=0.5)
             hint = f"; did you mean {quoted(near[0])}?" if near else ""
             raise BadInput(
-                f"there is no input {quoted(name)}{hint}", field=name, expected=expected, got=quoted(name)
+                f"there is no input {quoted(name)}{hint}",
+                field=shortened(name),
+                expected=expected,
+                got=quoted(name),
             )
     for tensor in specs:
         if tensor.name not in value:
@@ -118,10 +121,7 @@ def check_range(tensor: TensorSpec, array: Array) -> None:
             wrong |= array > tensor.maximum
     if wrong.any():
         odd = int(np.flatnonzero(wrong)[0])
-        low = "" if tensor.minimum is None else f"{tensor.minimum:g}"
-        high = "" if tensor.maximum is None else f"{tensor.maximum:g}"
-        text = f"{low} to {high}" if low and high else (f"at least {low}" if low else f"at most {high}")
-        raise outside(tensor, array.flat[odd].item(), odd, array.shape, text)
+        raise outside(tensor, array.flat[odd].item(), odd, array.shape, tensor.allowed)
 
 
 def _all_or_none(specs: Sequence[TensorSpec], without_batch: Mapping[str, bool]) -> bool:

@@ -34,15 +34,19 @@ def _array(tensor: TensorSpec) -> dict[str, Any]:
     if tensor.shape is None or "(" in tensor.dtype:
         return {"description": str(tensor)}
     single = "; one sample may come without its leading dimension" if tensor.batched else ""
-    return {**_nested(tensor, tensor.shape), "description": f"{tensor}{single}"}
-
-
-def _nested(tensor: TensorSpec, shape: Sequence[Dimension]) -> dict[str, Any]:
-    number = "integer" if "int" in tensor.dtype else "number"
-    schema: dict[str, Any] = {"type": _TYPES.get(tensor.dtype, number)}
     bounds = {"minimum": tensor.minimum, "maximum": tensor.maximum}
-    schema |= {key: value for key, value in bounds.items() if value is not None}
+    entry = {"type": json_type(tensor), **{key: end for key, end in bounds.items() if end is not None}}
+    return {**nested(entry, tensor.shape), "description": f"{tensor}{single}"}
+
+
+def json_type(tensor: TensorSpec) -> str:
+    """What JSON Schema calls the type of one value."""
+    return _TYPES.get(tensor.dtype, "integer" if "int" in tensor.dtype else "number")
+
+
+def nested(entry: dict[str, Any], shape: Sequence[Dimension]) -> dict[str, Any]:
+    """The schema of nested arrays of this shape; an entry of theirs has the schema ``entry``."""
     for size in reversed(shape):
         fixed = {"minItems": size, "maxItems": size} if isinstance(size, int) else {"minItems": 1}
-        schema = {"type": "array", "items": schema, **fixed}
-    return schema
+        entry = {"type": "array", "items": entry, **fixed}
+    return entry

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from ..problems import BadInput
 from ..spec import TensorSpec
 from .fast import accept
+from .memory import check_memory
 from .rules import (
     Array,
     Inputs,
@@ -57,6 +59,7 @@ def read_request(specs: Sequence[TensorSpec], body: bytes | bytearray | memoryvi
     """
     if isinstance(body, memoryview):
         body = bytes(body)
+    check_memory(body)
     if accepted := accept(specs, body):
         return Inputs(*accepted)
     return read_inputs(specs, parse_json(body))
@@ -64,6 +67,7 @@ def read_request(specs: Sequence[TensorSpec], body: bytes | bytearray | memoryvi
 
 def parse_json(body: bytes | bytearray) -> object:
     """The JSON value in a body, in UTF-8. Raises `BadInput`, also for a name given twice."""
+    check_memory(body)
     try:
         return json.loads(body.decode(), object_pairs_hook=_object_without_doubles)
     except RecursionError:
@@ -98,13 +102,12 @@ def read_array(tensor: TensorSpec, value: object) -> Array:
 def _object_without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        double = next(name for name in names if names.count(name) > 1)
+        double, times = Counter(name for name, _ in pairs).most_common(1)[0]
         raise BadInput(
             f"{quoted(double)} is given twice",
-            field=double,
+            field=shortened(double),
             expected="each name once",
-            got=f"{names.count(double)} times",
+            got=f"{times} times",
         )
     return fields
 

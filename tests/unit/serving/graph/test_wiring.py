@@ -139,6 +139,17 @@ def test_an_ensemble_takes_every_input_once_and_its_narrowest_range() -> None:
     assert (inputs[0].minimum, inputs[0].maximum) == (0, 9)
 
 
+def test_a_value_may_be_missing_only_where_all_who_get_it_allow_that() -> None:
+    gaps = model([tensor("x", nan=True)], MEMBER["outputs"])
+    assert not ensemble("mean", gaps, MEMBER).inputs[0].nan
+    assert ensemble("mean", gaps, gaps).inputs[0].nan
+    graph = {"kind": "ensemble", "models": ["a", "b"]}
+    said = TensorSpec("x", "float32", ("n", 3), nan=True)
+    assert wired({"a": gaps, "b": gaps}, graph, said).inputs[0].nan
+    with pytest.raises(SpecError, match="none of their values may be missing"):
+        wired({"a": gaps, "b": MEMBER}, graph, said)
+
+
 @pytest.mark.parametrize(
     ("combine", "other", "more", "says"),
     [

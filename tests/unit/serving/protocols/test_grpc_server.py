@@ -187,6 +187,18 @@ def test_a_socket_that_only_we_may_use(worker: Worker, tmp_path: Path) -> None:
     assert other.stop() == 0
 
 
+def test_the_path_of_a_living_server_is_not_taken_from_it(tmp_path: Path) -> None:
+    path, bundle = tmp_path / "g.sock", plain_bundle(tmp_path / "b")
+    with socket.socket(socket.AF_UNIX) as living:
+        living.bind(str(path))
+        living.listen()
+        worker = Worker(Path(sys.executable), bundle, tmp_path, "--grpc-socket", str(path))
+        assert worker.process.wait(timeout=60) == 1
+        assert f"another process serves on {path}" in worker.log
+    worker = Worker(Path(sys.executable), bundle, tmp_path, "--grpc-socket", str(path)).ready()
+    assert worker.stop() == 0
+
+
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from modeldeploy.serving.exchange import Route, Routes
 from modeldeploy.serving.server import connection as lane
 from modeldeploy.serving.server import handed, serve
+from modeldeploy.serving.server.context import room_for
 from server_place import Running, is_closed, read_answer, request, running
 
 
@@ -226,3 +228,44 @@ def is_closed_after_reading(connection: socket.socket) -> bool:
     except ConnectionResetError:
         return True
     return True
+
+
+def test_large_bodies_of_many_clients_have_so_much_room_together(server: Running) -> None:
+    room = server.server.context.room
+    room.most = 150_000
+    begin = b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 90000\r\n\r\n"
+    chunked = b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n15F90\r\n"
+    with server.connect() as first:
+        first.sendall(begin)
+        first.sendall(b"x" * 80_000)
+        _until(lambda: room.held > 60_000)
+        for start in (begin, chunked):
+            with server.connect() as second:
+                second.sendall(start)
+                time.sleep(0.05)
+                with contextlib.suppress(OSError):
+                    second.sendall(b"x" * 89_000)
+                status, headers, _ = read_answer(second)
+                assert (status, headers["retry-after"]) == (503, "1")
+        first.sendall(b"x" * 10_000)
+        assert read_answer(first)[0] == 200
+    _until(lambda: room.held == 0)
+    assert server.ask(begin + b"x" * 90_000)[0] == 200
+    with server.connect() as leaves:
+        leaves.sendall(begin)
+        leaves.sendall(b"x" * 50_000)
+    _until(lambda: room.held == 0)
+
+
+def test_there_is_always_room_for_two_of_the_largest_bodies() -> None:
+    routes = Routes()
+    routes.add(Route("POST", "/", lambda _: None, "/", 1000))
+    assert room_for(routes, memory=100).most == 2000
+    assert room_for(routes, memory=1_000_000).most == 250_000
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -66,12 +66,14 @@ def work(index, pair):
 
     options = type("Options", (), {"drain": 5.0, "grpc_socket": None, "grpc_port": None})()
     from modeldeploy.serving.observe.board import Board
+    from modeldeploy.serving.spec import ServiceSpec
 
     own, began, board = Place(place.listener), time.monotonic(), Board(max(1, workers))
+    spec = ServiceSpec("tested")
     if pair is None:
-        process = Tested(options, None, place, leave=lambda: os._exit(0), began=began, board=board)
+        process = Tested(options, spec, place, leave=lambda: os._exit(0), began=began, board=board)
         return process.run()
-    process = Tested(options, None, own, leave=lambda: os._exit(0), began=began, board=board)
+    process = Tested(options, spec, own, leave=lambda: os._exit(0), began=began, board=board)
     return process.run(index=index, pair=pair, shares=shares)
 
 
