@@ -146,7 +146,7 @@ class Unpacked:
     emulator: tuple[str, ...] = ()
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """Run words in the image as its user. The root is read-only; /tmp is not. SIGKILL ends all of it."""
+        """Run words in the image as its user. The root is read-only; /tmp is not."""
         mounts = (
             'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && mount -t tmpfs tmpfs "$0/tmp" && '
             'mount -t proc proc "$0/proc" && mount --bind /dev "$0/dev" && '
@@ -187,7 +187,10 @@ class Unpacked:
             until_ready(url, told=log.read_text)
             yield url
         finally:
-            process.kill()  # unshare does not pass SIGTERM on; what it started dies with it
+            # unshare passes no signal on, and --kill-child ends with the change of user: so its child first.
+            for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+            process.kill()
             process.wait()
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from benchmarks.board import Board
 from benchmarks.place import Place
+from benchmarks.run import Failed
 from benchmarks.serving.contenders import ALONE, CONTENDERS, Alone, Server
 from benchmarks.serving.models import MODELS, Model
 from benchmarks.serving.wrk import Wrk
@@ -56,6 +57,10 @@ def _measure(
         return
     with contender.serving(model) as running:
         for users in CONCURRENCY:
-            boards[model.name, users].add(contender.name, wrk.measured(running, users))
+            board = boards[model.name, users]
+            try:
+                board.add(contender.name, wrk.measured(running, users))
+            except Failed as failed:
+                board.notes.append(f"{contender.name}: no figure, since {' '.join(str(failed).split())}")
         if model.name == "small":
             cost.add(contender.name, {"memory MB": running.memory(), "ready s": running.ready})

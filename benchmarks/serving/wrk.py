@@ -52,9 +52,9 @@ class Wrk:
         told = self._run(server, users, _SECONDS)
         wrong = re.search(r"Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)", told)
         rate = _RATE.search(told)
-        if wrong or rate is None or float(rate[1]) == 0:
-            raise Failed(f"{server.url} at concurrency {users}: {told}")
         ms = {share: float(value) * _IN_MS[unit] for share, value, unit in _LATENCY.findall(told)}
+        if wrong or rate is None or float(rate[1]) == 0 or ms.keys() != {"50", "99"}:
+            raise Failed(f"{server.url} at concurrency {users}: {told}")
         return {"requests/s": float(rate[1]), "p50 ms": ms["50"], "p99 ms": ms["99"]}
 
     def _run(self, server: Asked, users: int, seconds: int) -> str:
