@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from modeldeploy.errors import ModelDeployError
 from modeldeploy.measure.load import Plan, drive, percentile
 from modeldeploy.measure.messages import Requests
 
@@ -203,20 +204,30 @@ def test_a_load_generator_without_time_left_is_told(serve: Serve) -> None:
     assert level.client > 0
 
 
-def test_more_connections_than_the_system_allows_is_an_error_with_a_hint(serve: Serve) -> None:
-    import resource
+WITH_FEW_FILES = """
+import resource, sys
+from pathlib import Path
+from modeldeploy.errors import ModelDeployError
+from modeldeploy.measure.load import Plan, drive
+from modeldeploy.measure.messages import Requests
 
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+requests, plan = Requests((sys.argv[2].encode(),), 3, "made up"), Plan(seconds=0.3, warm=0.05)
+try:
+    drive(Path(sys.argv[1]), requests, 100, plan, server=None, tick=lambda *_: None)
+except ModelDeployError as error:
+    print(error, error.hint)
+"""
+
+
+def test_more_connections_than_the_system_allows_is_an_error_with_a_hint(serve: Serve) -> None:
     server = serve(lambda _: (OK,))
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough_for_us = max(int(place.name) for place in Path("/dev/fd").iterdir()) + 30
-    resource.setrlimit(resource.RLIMIT_NOFILE, (enough_for_us, hard))
-    try:
-        with pytest.raises(ModelDeployError, match="Too many open files") as caught:
-            drive(server.place, REQUESTS, enough_for_us + 60, QUICK, server=None, tick=nobody)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert "ulimit" in (caught.value.hint or "")
+    command = [sys.executable, "-c", WITH_FEW_FILES, str(server.place), REQUEST.decode()]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    assert "Too many open files" in told
+    assert "ulimit" in told
 
 
 def test_a_percentile_that_too_few_values_decide_is_none() -> None:
