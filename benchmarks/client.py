@@ -61,9 +61,9 @@ class Client:
         return answer
 
 
-def post(body: bytes, path: str = "/predict") -> bytes:
-    """The bytes of a request with a JSON body."""
-    head = f"POST {path} HTTP/1.1\r\nhost: benchmark\r\ncontent-type: application/json\r\n"
+def post(body: bytes, path: str = "/predict", content: str = "application/json") -> bytes:
+    """The bytes of a request with a body, JSON unless its content type is another."""
+    head = f"POST {path} HTTP/1.1\r\nhost: benchmark\r\ncontent-type: {content}\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 

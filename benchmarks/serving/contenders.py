@@ -17,11 +17,12 @@ import numpy as np
 
 from benchmarks.client import first_200
 from benchmarks.place import Place, free_port
-from benchmarks.run import running
-from benchmarks.serving.cores import SERVER, memory_of, pinned
+from benchmarks.run import Failed, running
+from benchmarks.serving.cores import SERVER, pinned
 from benchmarks.serving.environments import environment
 from benchmarks.serving.models import Model
 from modeldeploy.bundle.launch import command as worker_of
+from modeldeploy.measure import processes
 
 ALONE = "onnxruntime, no server"
 _SERVICES = Path(__file__).with_name("services")
@@ -42,7 +43,7 @@ class Running:
 
     def memory(self) -> float:
         """Megabytes of all its processes."""
-        return memory_of(self.group)
+        return megabytes(self.group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +100,15 @@ class Server(Contender):
     def command(self, folder: Path, model: Model, port: int) -> Sequence[str | Path]:
         """What starts it."""
 
-    @abstractmethod
     def form(self, model: Model) -> Form:
         """The request that it understands, in the quickest form that it has."""
+        if model.name == "image":
+            return self.image(model)
+        return Form("/predict", _json(model, '{"x": VALUES}'))
+
+    def image(self, model: Model) -> Form:
+        """The same for an image: raw bytes."""
+        return Form("/image", model.sample().tobytes(), {"content-type": "application/octet-stream"})
 
     def environ(self, folder: Path) -> dict[str, str]:
         """Variables that its command needs."""
@@ -120,6 +127,14 @@ class Server(Contender):
             serves = first_200(("127.0.0.1", port), within=_WITHIN, path=self.health)
             url = f"http://127.0.0.1:{port}{form.path}"
             yield Running(url, body, form.headers, serves - started.began, started.group)
+
+
+def megabytes(process: int) -> float:
+    """What a process and all below it hold, by proportional set size: what they share counts once."""
+    used = processes.memory(processes.tree(process))
+    if used is None or used.pss is None:
+        raise Failed("this system does not tell the proportional set size of processes")
+    return used.pss / 2**20
 
 
 def _json(model: Model, text: str) -> bytes:
@@ -149,10 +164,8 @@ class Mdeploy(Server):
         _, env = worker_of((folder / "bundle").resolve(), socket=folder / "unused")
         return {**env, "MDEPLOY_INTRA_OP_THREADS": "1"}
 
-    def form(self, model: Model) -> Form:
-        if model.name == "image":
-            return Form("/predict", npy(model), {"content-type": "application/x-npy"})
-        return Form("/predict", _json(model, '{"x": VALUES}'))
+    def image(self, model: Model) -> Form:
+        return Form("/predict", npy(model), {"content-type": "application/x-npy"})
 
 
 class BentomlSame(Mdeploy):
@@ -184,11 +197,6 @@ class Bentoml(Server):
     def environ(self, folder: Path) -> dict[str, str]:
         return {"BENTOML_HOME": str(folder / "home"), "BENTOML_DO_NOT_TRACK": "True"}
 
-    def form(self, model: Model) -> Form:
-        if model.name == "image":
-            return _raw(model)
-        return Form("/predict", _json(model, '{"x": VALUES}'))
-
 
 class Starlette(Server):
     """Starlette and the session, on uvicorn with uvloop and httptools."""
@@ -209,11 +217,6 @@ class Starlette(Server):
             "httptools",
         ]
 
-    def form(self, model: Model) -> Form:
-        if model.name == "image":
-            return _raw(model)
-        return Form("/predict", _json(model, '{"x": VALUES}'))
-
 
 class LitServe(Server):
     """LitServe, one worker and one API server."""
@@ -224,10 +227,8 @@ class LitServe(Server):
     def command(self, folder: Path, model: Model, port: int) -> Sequence[str | Path]:
         return [environment("litserve") / "python", "litserve_service.py", str(port), model.name]
 
-    def form(self, model: Model) -> Form:
-        if model.name == "image":
-            return _upload(model)
-        return Form("/predict", _json(model, '{"x": VALUES}'))
+    def image(self, model: Model) -> Form:
+        return _upload(model)
 
 
 class MLServer(Server):
@@ -273,10 +274,6 @@ class MLflow(Server):
 
     def form(self, model: Model) -> Form:
         return Form("/invocations", _json(model, '{"inputs": {"x": VALUES}}'))
-
-
-def _raw(model: Model) -> Form:
-    return Form("/image", model.sample().tobytes(), {"content-type": "application/octet-stream"})
 
 
 def _upload(model: Model) -> Form:

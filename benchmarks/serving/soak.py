@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import socket
 import statistics
 import sys
 import time
@@ -22,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.client import Client, post
 from benchmarks.place import Place
-from benchmarks.serving.contenders import Mdeploy, npy
-from benchmarks.serving.cores import memory_of
+from benchmarks.run import Failed
+from benchmarks.serving.contenders import Mdeploy, megabytes, npy
 from benchmarks.serving.models import MODELS, Model
 
 _EVERY = 10.0
@@ -75,27 +75,22 @@ def kinds(model: Model) -> list[Kind]:
         f'{{"name": "x", "datatype": "FP32", "shape": [1, {len(model.sample().ravel())}], "data": {flat}}}'
     )
     good = [
-        Kind("json", _post("/predict", f'{{"x": [{flat}]}}'.encode()), 200),
-        Kind("single", _post("/predict", f'{{"x": {flat}}}'.encode()), 200),
-        Kind("v2", _post(f"/v2/models/bench-{model.name}/infer", f'{{"inputs": [{tensor}]}}'.encode()), 200),
-        Kind("npy", _post("/predict", npy(model), "application/x-npy"), 200),
-        Kind("invocations", _post("/invocations", f'{{"x": [{flat}]}}'.encode()), 200),
+        Kind("json", post(f'{{"x": [{flat}]}}'.encode(), "/predict"), 200),
+        Kind("single", post(f'{{"x": {flat}}}'.encode(), "/predict"), 200),
+        Kind("v2", post(f'{{"inputs": [{tensor}]}}'.encode(), f"/v2/models/bench-{model.name}/infer"), 200),
+        Kind("npy", post(npy(model), "/predict", "application/x-npy"), 200),
+        Kind("invocations", post(f'{{"x": [{flat}]}}'.encode(), "/invocations"), 200),
         Kind("metrics", b"GET /metrics HTTP/1.1\r\nhost: soak\r\n\r\n", 200),
     ]
     bad = [
-        Kind("not JSON", _post("/predict", b'{"x": [[1, 2'), 400),
-        Kind("ragged", _post("/predict", b'{"x": [[1, 2], [3]]}'), 400),
-        Kind("NaN", _post("/predict", b'{"x": [[NaN, 1, 2, 3]]}'), 400),
-        Kind("deep", _post("/predict", b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}"), 400),
-        Kind("no model", _post("/v2/models/nobody/infer", b"{}"), 404),
-        Kind("npy that lies", _post("/predict", npy(model)[:-3], "application/x-npy"), 400),
+        Kind("not JSON", post(b'{"x": [[1, 2', "/predict"), 400),
+        Kind("ragged", post(b'{"x": [[1, 2], [3]]}', "/predict"), 400),
+        Kind("NaN", post(b'{"x": [[NaN, 1, 2, 3]]}', "/predict"), 400),
+        Kind("deep", post(b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}", "/predict"), 400),
+        Kind("no model", post(b"{}", "/v2/models/nobody/infer"), 404),
+        Kind("npy that lies", post(npy(model)[:-3], "/predict", "application/x-npy"), 400),
     ]
     return good + good + good + good + good + bad + good
-
-
-def _post(path: str, body: bytes, content: str = "application/json") -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nhost: soak\r\ncontent-type: {content}\r\n"
-    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 def _soak(port: int, process: int, mix: list[Kind], seconds: float, rate: float) -> dict[str, object]:
@@ -104,7 +99,7 @@ def _soak(port: int, process: int, mix: list[Kind], seconds: float, rate: float)
     wrong: list[str] = []
     looks: list[Look] = []
     began = time.monotonic()
-    connection = _connected(port)
+    client = _connected(port)
     number = 0
     while (now := time.monotonic() - began) < seconds:
         if not looks or now - looks[-1].at >= _EVERY:
@@ -114,56 +109,42 @@ def _soak(port: int, process: int, mix: list[Kind], seconds: float, rate: float)
         if dice.random() < 0.01:
             _hang_up(port, kind, dice)
         if dice.random() < 0.02:
-            connection.close()
-            connection = _connected(port)
-        status = _ask(connection, kind.message)
+            client.socket.close()
+            client = _connected(port)
+        status = _ask(client, kind.message)
         counts[f"{kind.name} {status}"] += 1
         if status != kind.status:
             wrong.append(f"{kind.name}: {status} instead of {kind.status}")
-            connection.close()
-            connection = _connected(port)
+            client.socket.close()
+            client = _connected(port)
         number += 1
         time.sleep(max(0.0, began + number / rate - time.monotonic()))
-    connection.close()
+    client.socket.close()
     looks.append(_look(time.monotonic() - began, process))
     return _told(counts, wrong, looks)
 
 
-def _connected(port: int) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
+def _connected(port: int) -> Client:
+    return Client(("127.0.0.1", port), timeout=30)
 
 
-def _ask(connection: socket.socket, message: bytes) -> int:
+def _ask(client: Client, message: bytes) -> int:
     """The status of the answer; 0 where there was none."""
-    answer = b""
-    with suppress(OSError, ValueError):
-        connection.sendall(message)
-        while b"\r\n\r\n" not in answer:
-            answer += connection.recv(65536) or _ended()
-        head, _, body = answer.partition(b"\r\n\r\n")
-        length = int(head.lower().split(b"\r\ncontent-length:")[1].split(b"\r\n")[0])
-        while len(body) < length:
-            body += connection.recv(65536) or _ended()
-        return int(head[_STATUS])
+    with suppress(OSError, Failed, ValueError):
+        return int(client.ask(message)[_STATUS])
     return 0
-
-
-def _ended() -> bytes:
-    raise ConnectionError("the server closed the connection")
 
 
 def _hang_up(port: int, kind: Kind, dice: random.Random) -> None:
     """Send a part of a request, or all of it, and leave."""
     with _connected(port) as other:
-        other.sendall(kind.message[: dice.randrange(1, len(kind.message) + 1)])
+        other.socket.sendall(kind.message[: dice.randrange(1, len(kind.message) + 1)])
 
 
 def _look(at: float, process: int) -> Look:
     place = Path(f"/proc/{process}")
     files, threads = (len(list((place / folder).iterdir())) for folder in ("fd", "task"))
-    return Look(at, memory_of(process), files, threads)
+    return Look(at, megabytes(process), files, threads)
 
 
 def _told(counts: Counter[str], wrong: list[str], looks: list[Look]) -> dict[str, object]:

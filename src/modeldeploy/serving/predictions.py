@@ -117,6 +117,7 @@ async def nothing_else(model: str, scope: Scope, receive: Receive, send: Send) -
         await send({"type": "lifespan.shutdown.complete"})
         return
     answer = not_found(scope["path"], model)
-    headers = [(b"content-type", answer.media_type.encode())]
+    length = str(len(answer.body)).encode()  # without it the answer would come in chunks
+    headers = [(b"content-type", answer.media_type.encode()), (b"content-length", length)]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": bytes(answer.body)})

@@ -52,11 +52,6 @@ class Head:
     """``x-request-id``, if it is fit to be sent back and to stand in a log."""
 
 
-def read_head(head: bytes) -> Head | None:
-    """The head in these bytes, its empty line included; None if it is not of the strict form."""
-    return Heads().read(head)
-
-
 def accepted_id(text: str) -> bytes | None:
     """A client's id for its request, if it is 1 to 128 characters of printable ASCII."""
     return text.encode() if _ID.fullmatch(text) else None
