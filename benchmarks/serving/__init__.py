@@ -9,7 +9,8 @@ what he need not do: no access log, no GPU check, JSON by the fastest library th
 - *small*: 4 floats in, JSON. *wide*: 1,000 floats in, JSON. *image*: 3 x 224 x 224 floats, as raw bytes
   where the server can take them (MLflow cannot: JSON).
 - *onnxruntime, no server* is the model alone in a loop, inputs made before: what no server can beat at
-  concurrency 1.
+  concurrency 1. *bare socket* is the same behind a loop that reads a socket and knows no HTTP: what of
+  that is lost to TCP and to the client, for one connection.
 
 Memory is the proportional set size of all processes of a server, after it was asked. Needs ``wrk`` (Debian
 package of that name) and the package indexes: each server has an environment of its own, kept in
@@ -57,10 +58,12 @@ def _measure(
         return
     with contender.serving(model) as running:
         for users in CONCURRENCY:
+            if contender.most is not None and users > contender.most:
+                break
             board = boards[model.name, users]
             try:
                 board.add(contender.name, wrk.measured(running, users))
             except Failed as failed:
                 board.notes.append(f"{contender.name}: no figure, since {' '.join(str(failed).split())}")
-        if model.name == "small":
+        if model.name == "small" and contender.most is None:
             cost.add(contender.name, {"memory MB": running.memory(), "ready s": running.ready})

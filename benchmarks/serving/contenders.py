@@ -25,6 +25,7 @@ from modeldeploy.bundle.launch import command as worker_of
 from modeldeploy.measure import processes
 
 ALONE = "onnxruntime, no server"
+SOCKET = "onnxruntime, bare socket"
 _SERVICES = Path(__file__).with_name("services")
 _WITHIN = 120.0
 _LOOP_SECONDS = 4
@@ -95,6 +96,8 @@ class Server(Contender):
     """A server that can be asked."""
 
     health: str
+    most: int | None = None
+    """Connections that it can serve at once; None: any number."""
 
     @abstractmethod
     def command(self, folder: Path, model: Model, port: int) -> Sequence[str | Path]:
@@ -218,6 +221,17 @@ class Starlette(Server):
         ]
 
 
+class BareSocket(Server):
+    """A loop over a socket, for one connection: the least that TCP costs."""
+
+    name = SOCKET
+    health = "/"
+    most = 1
+
+    def command(self, folder: Path, model: Model, port: int) -> Sequence[str | Path]:
+        return [environment("starlette") / "python", "socket_service.py", str(port)]
+
+
 class LitServe(Server):
     """LitServe, one worker and one API server."""
 
@@ -298,5 +312,6 @@ CONTENDERS: tuple[type[Alone | Server], ...] = (
     LitServe,
     MLflow,
     Starlette,
+    BareSocket,
     Alone,
 )

@@ -55,6 +55,34 @@ def test_a_quick_model_runs_on_the_loop_and_joins_what_comes_in_one_turn() -> No
     assert meter.runs == [(5, 5)] and set(model.threads) == {"MainThread"}
 
 
+def test_jobs_that_always_come_alone_are_answered_at_once_until_one_has_company(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("modeldeploy.serving.engine.engine._SAME_TURN", 0.1)
+    meter = Counted()
+    engine = engine_of(Doubling(), meter=meter)
+    three = [asked(1), asked(2), asked(3)]
+
+    async def story() -> None:
+        for value in range(16):
+            engine.submit(job := asked(value))
+            assert not job.answers
+            await all_answered(job)
+        engine.submit(job := asked(16))
+        assert job.y == [[32.0, 32.0]], "there was nobody to wait for"
+        engine.submit(late := asked(17))
+        engine.submit(other := asked(18))
+        assert not late.answers, "it came in the turn of the one before it"
+        await all_answered(late, other)
+        for job in three:
+            engine.submit(job)
+        assert not three[0].answers
+        await all_answered(*three)
+
+    on_loop(engine, story())
+    assert meter.runs == [(1, 1)] * 17 + [(2, 2), (3, 3)]
+
+
 def test_a_slow_model_runs_at_once_in_a_thread_and_joins_what_comes_meanwhile() -> None:
     model, meter = Doubling(seconds=SLOW), Counted()
     engine = engine_of(model, meter=meter)

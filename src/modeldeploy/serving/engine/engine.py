@@ -1,7 +1,8 @@
 """The engine: at once where the model is free, together where it is busy.
 
 A quick model runs on the event loop itself, since a hand-over to a thread and back costs more than it does;
-what comes in the same turn of the loop goes in one run. A slow one runs in a thread, and what comes meanwhile
+what comes in the same turn of the loop goes in one run, for which a job is kept to the turn's end unless the
+last ones had nobody beside them. A slow one runs in a thread, and what comes meanwhile
 goes in the next run. Nothing ever waits for company. Which of the two a model is, is measured all the time
 (`pace`), apart for each size of input.
 
@@ -41,6 +42,10 @@ log = logging.getLogger("mdeploy_serving")
 
 _OVERTAKERS = 256
 """Jobs that are looked at for company of the first one."""
+_ALONE = 16
+"""After so many requests that each had a turn of the loop to itself, none is kept to the turn's end."""
+_SAME_TURN = 0.00003
+"""Seconds from an answer to a request: no client reads the one and writes the other in so few."""
 _LONGEST_WAIT = 60
 """Seconds: the most that Retry-After says."""
 _STUCK = "the model has been busy with one request for longer than any may take"
@@ -112,6 +117,8 @@ class Engine:
         self._here_too = model.parallel
         self._never_here = _has_code_of_somebody(spec)
         self._due = False
+        self._alone = 0
+        self._ended = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
         self._told = 0
@@ -132,6 +139,10 @@ class Engine:
             return
         if len(waiting) >= self._limit:
             _settle(job, self._overloaded())
+            return
+        if self._alone >= _ALONE and self._comes_alone(job):
+            self._run_here([job], size_of((job,)))
+            self._ended = time.monotonic()
             return
         waiting.append(job)
         if job.deadline < self._alarm_at:
@@ -188,6 +199,7 @@ class Engine:
                 self._waiting.extendleft(reversed(jobs[1:]))  # together they are too large to go beside it
                 jobs, size = jobs[:1], size_of(jobs[:1])
             if not self._never_here and self._pace.quick(size) and (self._here_too or not self._runs):
+                self._alone = self._alone + 1 if len(jobs) == 1 and not self._waiting else 0
                 self._run_here(jobs, size)
                 if self._waiting and not self._due:  # connections come first, then the next run
                     self._due = True
@@ -196,6 +208,13 @@ class Engine:
             self._runs.append(run := Run(jobs, size))
             self._threads.hand_over(run, self._running_loop())
         self._tell_queue()
+
+    def _comes_alone(self, job: Job) -> bool:
+        """True if a quick job need not be kept to the turn's end: nobody comes who could join it."""
+        if self._waiting or self._runs or job.began - self._ended < _SAME_TURN:
+            self._alone = 0
+            return False
+        return not self._never_here and self._pace.quick(size_of((job,)))
 
     def _fits_here(self, job: Job) -> bool:
         """True if the job can go beside what threads do: a small one need not wait for a large one."""
