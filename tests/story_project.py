@@ -261,9 +261,12 @@ class Story:
         return self.ask("status local").result
 
     def weights(self) -> dict[str, int]:
-        """Share per bundle version of all revisions that the target has."""
-        found = self.status()["revisions"]
-        return {revision["bundle"].partition(":")[2]: revision["weight"] for revision in found}
+        """Share per bundle version of all revisions that the target has; several may have one version."""
+        shares: dict[str, int] = {}
+        for revision in self.status()["revisions"]:
+            version = revision["bundle"].partition(":")[2]
+            shares[version] = shares.get(version, 0) + revision["weight"]
+        return shares
 
     @contextmanager
     def users(self, *, keep_alive: int = 3, fresh: int = 1, pause: float = 0.005) -> Iterator[Load]:

@@ -13,7 +13,7 @@ from benchmarks.run import Failed
 from benchmarks.serving.cores import CLIENT, pinned
 
 _WARM_UP, _SECONDS = 1, 4
-_LATENCY = re.compile(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)$", re.MULTILINE)
+_LATENCY = re.compile(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)\s*$", re.MULTILINE)
 _RATE = re.compile(r"^Requests/sec:\s+([\d.]+)", re.MULTILINE)
 _IN_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 _SCRIPT = """\
