@@ -66,10 +66,31 @@ def started(bundle: Path, *, emit: Emit, env: Mapping[str, str] | None = None) -
                 cwd=folder,
             )
             try:
-                _await_ready(worker, place, log)
-                yield Started(place, worker.pid, time.monotonic() - began)
+                with _ended_with_us(worker.pid, folder):
+                    _await_ready(worker, place, log)
+                    yield Started(place, worker.pid, time.monotonic() - began)
             finally:
                 _stop(worker)
+
+
+@contextmanager
+def _ended_with_us(pid: int, folder: str) -> Iterator[None]:
+    """Should we be killed, a process ends without us, and its folder goes.
+
+    A shell waits for the end of a pipe whose other end nobody has but us.
+    """
+    script = 'read -r _; kill -9 "$1"; rm -rf -- "$2"'
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script, "sh", str(pid), folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is ours to answer
+    ) as waiting:
+        try:
+            yield
+        finally:
+            waiting.kill()  # before the pipe's end tells it anything
 
 
 def _await_ready(worker: subprocess.Popen[bytes], place: Path, log: IO[bytes]) -> None:

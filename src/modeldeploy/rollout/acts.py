@@ -202,7 +202,8 @@ class Acts:
                 f"{revision} does not reproduce its golden samples: {shown}{more}",
                 log=self._log(revision),
             )
-        self._progress(f"{_count(found.total, 'golden sample')} reproduced")
+        told = f"{_count(found.total, 'golden sample')} reproduced"
+        self._progress(told if found.total else "the bundle has no golden samples to replay")
 
     def _call(self, revision: RevisionId, request: HttpRequest) -> HttpResponse:
         self._tick(0.0)  # there may be many samples, and somebody who asks to stop

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .exchange import Routes
+
+if TYPE_CHECKING:
+    from .server.context import Room
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -18,8 +21,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Companion(Protocol):
     """What serves beside HTTP, on the same event loop: gRPC."""
 
-    async def start(self, address: str) -> None:
-        """Listen on ``host:port`` or ``unix:PATH``, after the lane has started. Raises OSError if taken."""
+    async def start(self, address: str, room: Room) -> None:
+        """Listen on ``host:port`` or ``unix:PATH``, after the lane has started. Raises OSError if taken.
+
+        ``room`` is what all bodies together may take.
+        """
 
     async def stop(self, grace: float) -> None:
         """Take no new calls, and let those in flight end, ``grace`` seconds at most."""

@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import sys
+import threading
 from datetime import UTC, datetime
+from types import TracebackType
 
 LEVEL = "LOG_LEVEL"
 """Environment variable: debug, info, warning or error."""
@@ -69,3 +71,24 @@ def set_up() -> None:
         logging.getLogger(name).setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
     if wanted not in known:
         logging.getLogger("mdeploy_serving").warning("%s=%r is no level; using info", LEVEL, wanted)
+
+
+def tell_of_uncaught() -> None:
+    """What nobody catches, in a thread or where Python can raise it to nobody, is logged as all else is."""
+    log = logging.getLogger("mdeploy_serving")
+
+    def of_main(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            log.critical("the process ends by an exception", exc_info=(kind, error, trace))
+
+    def of_thread(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, SystemExit):
+            name = args.thread.name if args.thread is not None else "?"
+            error = args.exc_value or args.exc_type()
+            log.error("thread %s ended by an exception", name, exc_info=error)
+
+    def of_nobody(args: sys.UnraisableHookArgs) -> None:
+        error = args.exc_value or args.exc_type()
+        log.error("%s %r", args.err_msg or "exception ignored in", args.object, exc_info=error)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = of_main, of_thread, of_nobody

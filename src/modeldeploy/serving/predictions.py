@@ -15,6 +15,7 @@ from .problems import NotReady
 from .protocols.identity import Identity, identity
 from .protocols.paths import not_found, routes
 from .runtimes.base import Value
+from .server.asgi import new_id, send_response
 from .settings import ServiceSettings, settings
 from .spec import ServiceSpec, load
 from .tensors.rules import Array
@@ -117,7 +118,4 @@ async def nothing_else(model: str, scope: Scope, receive: Receive, send: Send) -
         await send({"type": "lifespan.shutdown.complete"})
         return
     answer = not_found(scope["path"], model)
-    length = str(len(answer.body)).encode()  # without it the answer would come in chunks
-    headers = [(b"content-type", answer.media_type.encode()), (b"content-length", length)]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": bytes(answer.body)})
+    await send_response(send, answer, new_id())

@@ -51,6 +51,10 @@ class UnsupportedMedia(Problem):
     status = 415
 
 
+class UnsupportedEncoding(UnsupportedMedia):
+    """A compressed body."""
+
+
 class Overloaded(Problem):
     """The queue is full. ``retry_after``: seconds after which it is worth to ask again."""
 

@@ -2,8 +2,8 @@
 
 ::
 
-    MDEPLOY_WORKERS           processes; 0: one for each processor       whole number from 0
-    MDEPLOY_INTRA_OP_THREADS  threads of one inference                   whole number from 1
+    MDEPLOY_WORKERS           processes; 0: one for each processor       whole number, 0 to 1024
+    MDEPLOY_INTRA_OP_THREADS  threads of one inference                   whole number, 1 to 1024
     MDEPLOY_MAX_BODY_BYTES    largest body that is read                  whole number from 1
     MDEPLOY_TIMEOUT           from a request's first byte to its answer  60, 500ms, 30s, 2m
     MDEPLOY_QUEUE             most requests that wait for the model      whole number from 1
@@ -24,8 +24,8 @@ from dataclasses import dataclass
 
 from . import cpu
 from .runtimes.base import Settings as ModelSettings
+from .spec import MOST_THREADS, MOST_WORKERS, ServiceSpec
 from .spec import PROVIDERS as KNOWN_PROVIDERS
-from .spec import ServiceSpec
 
 WORKERS = "MDEPLOY_WORKERS"
 THREADS = "MDEPLOY_INTRA_OP_THREADS"
@@ -77,8 +77,8 @@ def settings(spec: ServiceSpec, environment: Mapping[str, str] | None = None) ->
     """
     said = _Environment(os.environ if environment is None else environment)
     limits, runtime = spec.limits, spec.runtime
-    workers = said.whole(WORKERS, runtime.workers, least=0) or cpu.processors()
-    threads = said.whole(THREADS, runtime.threads, least=1) or cpu.threads(workers)
+    workers = said.whole(WORKERS, runtime.workers, least=0, most=MOST_WORKERS) or cpu.processors()
+    threads = said.whole(THREADS, runtime.threads, least=1, most=MOST_THREADS) or cpu.threads(workers)
     return ServiceSettings(
         workers=workers,
         max_body=said.whole(MAX_BODY, limits.body, least=1),
@@ -101,12 +101,14 @@ class _Environment:
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
 
-    def whole(self, name: str, otherwise: int, *, least: int) -> int:
+    def whole(self, name: str, otherwise: int, *, least: int, most: int = 10**_DIGITS) -> int:
         text = self._text(name)
         if not text:
             return otherwise
-        if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS and int(text) >= least):
-            raise ValueError(f"{name} must be a whole number from {least}, got {text!r}")
+        plain = text.isascii() and text.isdecimal() and len(text) <= _DIGITS
+        if not (plain and least <= int(text) <= most):
+            end = f" to {most}" if most < 10**_DIGITS else ""
+            raise ValueError(f"{name} must be a whole number from {least}{end}, got {text!r}")
         return int(text)
 
     def seconds(self, name: str, otherwise: float) -> float:

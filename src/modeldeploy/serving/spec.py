@@ -44,8 +44,8 @@ An ONNX model says its inputs' ranges in its metadata property ``mdeploy.ranges`
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -68,6 +68,7 @@ DTYPES = (
     *(f"float{bits}" for bits in (16, 32, 64)),
     "string",
 )
+MOST_WORKERS = MOST_THREADS = 1024
 _CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _MANY = 1_000_000
 _WEEK = 7 * 24 * 3600.0
@@ -174,7 +175,7 @@ def load(folder: Path) -> ServiceSpec:
     path = folder / FILE
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SpecError(f"{path}: cannot be read as JSON: {error}") from error
     return parse(content)
 
@@ -251,8 +252,8 @@ def _runtime(value: object) -> Runtime:
     where, none = f"{FILE}: runtime", Runtime()
     fields = record(value, where, optional=("workers", "threads", "providers", "graph_optimization"))
     return Runtime(
-        workers=whole(fields, "workers", where, default=none.workers, low=0, high=1024),
-        threads=whole(fields, "threads", where, default=none.threads, low=0, high=1024),
+        workers=whole(fields, "workers", where, default=none.workers, low=0, high=MOST_WORKERS),
+        threads=whole(fields, "threads", where, default=none.threads, low=0, high=MOST_THREADS),
         providers=texts(fields, "providers", where, default=none.providers, known=PROVIDERS, least=1),
         graph_optimization=choice(
             fields, "graph_optimization", where, GRAPH_OPTIMIZATION, default=none.graph_optimization
@@ -344,6 +345,6 @@ def _bound(fields: Mapping[str, Any], key: str, where: str) -> float | None:
     value = fields.get(key)
     if value is None:
         return None
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
         raise SpecError(f"{where}: {key}: expected a number or null, got {value!r}")
     return value  # type: ignore[no-any-return]  # Any, but the line above has looked

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
-import io
 import logging
 import os
 import shutil
@@ -34,6 +33,7 @@ from typing import TYPE_CHECKING, NoReturn
 from . import logs
 from .bento import quiet_bentoml
 from .observe.board import Board
+from .server.outlet import finish_outlets, open_outlets
 from .server.places import Place, bound_path, bound_port
 from .server.processes import Shares, Supervisor
 from .settings import WORKERS, ServiceSettings, settings
@@ -67,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception:
         log.exception("the service did not start")
         return 1
+    finally:
+        finish_outlets()
 
 
 def _check_grpc(options: argparse.Namespace, workers: int) -> None:
@@ -118,11 +120,11 @@ def _count(text: str) -> int:
 
 
 def _set_up_process() -> None:
+    open_outlets()
     faulthandler.enable()  # a crash in native code leaves a traceback in the log
     logs.set_up()
+    logs.tell_of_uncaught()
     sys.dont_write_bytecode = True  # a bundle is only read
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # what a service prints shows at once
     quiet_bentoml()  # hooks and other code of the project may import it
 
 
@@ -132,8 +134,9 @@ def _place(options: argparse.Namespace, held: ExitStack) -> Place:
         held.enter_context(_bentoml_scratch())
         return held.enter_context(bound_port(options.host, options.port))
     path: Path = options.socket.absolute()
-    held.enter_context(_bentoml_home(path))
-    return held.enter_context(bound_path(path))
+    place = held.enter_context(bound_path(path))
+    held.enter_context(_bentoml_home(path))  # after the path is ours: another worker's home is left alone
+    return place
 
 
 def _settings(workers: int | None, spec: ServiceSpec) -> ServiceSettings:
@@ -167,6 +170,7 @@ def _alone(shared: Shared) -> int:
 
     def leave() -> NoReturn:
         shared.held.close()
+        finish_outlets()
         os._exit(0)
 
     return shared.process(shared.place, leave=leave, began=shared.began).run()
@@ -177,6 +181,7 @@ def _supervised(shared: Shared, workers: int) -> int:
     shares = Shares(workers)
 
     def leave() -> NoReturn:
+        finish_outlets()
         os._exit(0)
 
     def work(index: int, pair: socket.socket) -> int:
@@ -185,7 +190,8 @@ def _supervised(shared: Shared, workers: int) -> int:
         return process.run(index=index, pair=pair, shares=shares)
 
     place, drain = shared.place, shared.options.drain
-    return Supervisor(workers, work, place.listener, place.withdraw, drain, shared.began, shares).run()
+    began, check = shared.began, place.check
+    return Supervisor(workers, work, place.listener, place.withdraw, drain, began, shares, check).run()
 
 
 @contextmanager

@@ -107,6 +107,17 @@ def test_a_first_release_goes_live_once_it_is_ready_and_verified(terminal: Termi
     assert terminal.traffic.weights == {V1.id: 100}
 
 
+def test_a_bundle_without_golden_samples_is_not_said_to_have_reproduced_any(terminal: Terminal) -> None:
+    def nothing_to_replay(call: Call) -> Verification:
+        call(HttpRequest("GET", "/readyz"))
+        return Verification(0)
+
+    terminal.engine().deploy(V1, nothing_to_replay)
+    told = [event.message for event in terminal.events]
+    assert "the bundle has no golden samples to replay" in told
+    assert not any("reproduced" in message for message in told)
+
+
 def test_a_good_canary_is_promoted_and_the_former_stays_warm(live: Terminal) -> None:
     outcome = live.engine().deploy(V2, verify)
     assert (outcome.result, outcome.revision, outcome.previous) == ("promoted", V2.id, V1.id)

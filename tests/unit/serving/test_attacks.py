@@ -233,3 +233,34 @@ def test_a_client_that_offers_http2_is_answered_in_http1(endless: Path, start: S
         client.sendall(head % len(body) + body)
         assert client.recv(4096).endswith(b'{"y":[10.0]}')
     assert worker.stop() == 0
+
+
+def test_a_worker_that_finds_its_place_taken_leaves_what_is_anothers(endless: Path, start: Start) -> None:
+    worker = start(endless).ready()
+    home = worker.socket.with_name("w.sock.home")
+    assert home.is_dir()
+    second = start(endless)
+    assert second.process.wait(timeout=30) == 1
+    assert "another process serves on" in second.log
+    assert home.is_dir(), "BentoML's home is the living worker's"
+    assert _ask(worker, 1) == 200
+    assert worker.stop() == 0
+    assert not home.exists() and not worker.socket.exists()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_of_two_that_start_at_one_place_one_serves_and_the_other_says_why(
+    endless: Path, start: Start, workers: str
+) -> None:
+    """A socket that is bound and not listened on yet cannot be told from one that a dead worker left."""
+    first = start(endless, "--workers", workers)
+    deadline = time.monotonic() + 20
+    while not first.socket.exists() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    os.kill(first.process.pid, signal.SIGSTOP)
+    second = start(endless, "--workers", workers).ready()
+    os.kill(first.process.pid, signal.SIGCONT)
+    assert first.process.wait(timeout=30) == 1
+    assert _ask(second, 1) == 200
+    assert second.stop() == 0
+    assert not second.socket.exists()

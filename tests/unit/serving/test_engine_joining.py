@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from model_engine_place import (
+    Asked,
     Counted,
     Doubling,
     Y,
@@ -134,3 +135,18 @@ def test_where_it_does_not_pay_requests_are_not_joined(caplog: pytest.LogCapture
 
     in_one_turn(engine, jobs)
     assert meter.runs == [(1, 1), (1, 1)]
+
+
+def test_large_rows_are_not_joined_beyond_a_number_of_bytes() -> None:
+    wide = 100_000
+    meter = Counted()
+    spec = service(inputs=(TensorSpec("x", "float32", ("batch", wide)),), outputs=(Y,))
+    model = _Rows(lambda x: x[:, :2] * 2)
+    model.seconds = SLOW
+    engine = engine_of(model, spec, meter)
+    assert max(model.sizes) == 3, "nor at the warm-up: three are compared with one"
+    jobs = [Asked(np.full((1, wide), value, dtype=np.float32)) for value in range(7)]
+
+    in_one_turn(engine, jobs)
+    assert [rows for rows, _ in meter.runs] == [2, 2, 2, 1]
+    assert [job.y for job in jobs] == [[[2.0 * value, 2.0 * value]] for value in range(7)]

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from modeldeploy.serving.problems import BadInput
 from modeldeploy.serving.spec import DTYPES, TensorSpec
-from modeldeploy.serving.tensors.fast import accept
+from modeldeploy.serving.tensors.fast import BodyReader
 from modeldeploy.serving.tensors.rules import Array
-from modeldeploy.serving.tensors.validate import parse_json, read_inputs, read_request
+from modeldeploy.serving.tensors.validate import RequestReader, parse_json, read_inputs
 
 Specs = tuple[TensorSpec, ...]
 Result = tuple[dict[str, Array], bool] | None
@@ -124,7 +124,7 @@ def long_way(specs: Specs, body: bytes) -> Result:
 
 def check_same(specs: Specs, body: bytes) -> bool:
     """True if the short way accepted it."""
-    short, long = accept(specs, body), long_way(specs, body)
+    short, long = BodyReader(specs).accept(body), long_way(specs, body)
     if short is None:
         return False
     assert long is not None, body
@@ -200,9 +200,9 @@ def test_inputs_of_several_kinds_take_the_short_way_together() -> None:
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_a_body_may_be_any_kind_of_bytes(kind: Any) -> None:
     specs = (TensorSpec("x", "float32", ("n",)),)
-    assert read_request(specs, kind(b'{"x":[1]}')).arrays["x"].tolist() == [1.0]
+    assert RequestReader(specs).read(kind(b'{"x":[1]}')).arrays["x"].tolist() == [1.0]
     with pytest.raises(BadInput, match="must hold numbers"):
-        read_request(specs, kind(b'{"x":[null]}'))
+        RequestReader(specs).read(kind(b'{"x":[null]}'))
 
 
 def test_floats_that_are_large_but_finite_need_not_go_the_long_way() -> None:

@@ -11,7 +11,7 @@ import pytest
 from modeldeploy.serving.problems import BadInput
 from modeldeploy.serving.spec import SpecError, TensorSpec, parse
 from modeldeploy.serving.tensors.arrays import read_arrays
-from modeldeploy.serving.tensors.validate import read_request
+from modeldeploy.serving.tensors.validate import RequestReader
 
 GAPS = TensorSpec("x", "float32", ("batch", 2), minimum=0, maximum=9, nan=True)
 WHOLE = TensorSpec("x", "float32", ("batch", 2))
@@ -20,16 +20,16 @@ WHOLE = TensorSpec("x", "float32", ("batch", 2))
 @pytest.mark.parametrize("gap", ["null", '"NaN"', "NaN"])
 def test_a_value_may_be_missing_where_the_model_allows_it(gap: str) -> None:
     body = f'{{"x": [[1, {gap}], [2, 3]]}}'.encode()
-    (first, missing), rest = read_request([GAPS], body).arrays["x"].tolist()
+    (first, missing), rest = RequestReader([GAPS]).read(body).arrays["x"].tolist()
     assert (first, rest) == (1.0, [2.0, 3.0]) and math.isnan(missing)
     with pytest.raises(BadInput, match=r"at \[0\]\[1\]"):
-        read_request([WHOLE], body)
+        RequestReader([WHOLE]).read(body)
 
 
 @pytest.mark.parametrize("wrong", ["Infinity", '"nan"', '""', "true", "[1]", "10"])
 def test_nothing_else_is_let_in_with_it(wrong: str) -> None:
     with pytest.raises(BadInput):
-        read_request([GAPS], f'{{"x": [[1, {wrong}]]}}'.encode())
+        RequestReader([GAPS]).read(f'{{"x": [[1, {wrong}]]}}'.encode())
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +163,28 @@ def test_only_large_models_of_several_workers_are_shared(folder: Path) -> None:
     with (folder / "model.onnx.data").open("wb") as file:
         file.truncate(sharing._LEAST)
     assert sharing.worth_it(folder / "model.onnx", 2) and not sharing.worth_it(folder / "model.onnx", 1)
+
+
+def test_the_memory_of_a_large_run_is_given_back(folder: Path) -> None:
+    made = onnx.load(folder / "model.onnx")
+    made.graph.node[0].output[0] = "between"
+    made.graph.node.append(helper.make_node("ReduceSum", ["between"], ["y"], keepdims=0))
+    made.graph.output[0].type.tensor_type.shape.Clear()
+    onnx.save(made, folder / "model.onnx")
+    model = runtimes.load(folder, SPEC, Settings(threads=1))
+    try:
+        model.run({"x": X})
+        large = np.ones((500_000, SIZE), dtype=np.float32)
+        before = _resident()
+        for _ in range(2):
+            assert np.isfinite(np.asarray(model.run({"x": large})["y"]))
+        assert _resident() - before < large.nbytes // 4
+        assert np.isfinite(np.asarray(model.run({"x": X})["y"]))
+    finally:
+        model.close()
+
+
+def _resident() -> int:
+    """Bytes of memory that this process holds."""
+    asked = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, check=True)
+    return int(asked.stdout) * 1024

@@ -83,6 +83,9 @@ def test_other_paths_are_none_in_the_form_of_their_protocol(lane: Lane, path: st
 
     asyncio.run(lane.app({"type": "http", "path": path, "method": "GET"}, receive, send))  # type: ignore[arg-type]  # a coroutine
     assert sent[0]["status"] == 404
+    headers = dict(sent[0]["headers"])
+    assert int(headers[b"content-length"]) == len(sent[1]["body"])
+    assert headers[b"x-request-id"], "as every answer of the server has one"
     body = json.loads(sent[1]["body"])
     assert path in body["error"]
     assert (set(body) == {"error"}) == path.startswith("/v2")

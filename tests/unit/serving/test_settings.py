@@ -56,8 +56,10 @@ def test_processors_are_shared_among_the_workers() -> None:
     [
         ("MDEPLOY_WORKERS", "-1", "a whole number from 0"),
         ("MDEPLOY_WORKERS", "two", "a whole number from 0"),
+        ("MDEPLOY_WORKERS", "1025", "a whole number from 0 to 1024"),
         ("MDEPLOY_INTRA_OP_THREADS", "0", "a whole number from 1"),
         ("MDEPLOY_INTRA_OP_THREADS", "1.5", "a whole number from 1"),
+        ("MDEPLOY_INTRA_OP_THREADS", "100000", "a whole number from 1 to 1024"),
         ("MDEPLOY_MAX_BODY_BYTES", "64MB", "a whole number from 1"),
         ("MDEPLOY_MAX_BODY_BYTES", "٣", "a whole number from 1"),
         ("MDEPLOY_QUEUE", "0", "a whole number from 1"),

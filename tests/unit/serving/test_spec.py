@@ -117,6 +117,7 @@ def test_a_service_of_the_users_own_has_only_limits_and_runtime() -> None:
         (["inputs", 0, "shape"], [True], "inputs[0]: shape"),
         (["inputs", 0, "shape"], "64", "inputs[0]: shape"),
         (["inputs", 0, "minimum"], "0", "inputs[0]: minimum"),
+        (["inputs", 0, "minimum"], -(10**400), "inputs[0]: minimum"),
         (["inputs", 0, "name"], 1, "inputs[0]: name"),
         (["outputs", 0, "minimum"], 0, "outputs[0]: missing keys: []; unknown keys: ['minimum']"),
     ],

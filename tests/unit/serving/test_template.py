@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 
 from modeldeploy.serving.spec import parse
-from modeldeploy.serving.tensors.validate import read_request
+from modeldeploy.serving.tensors.validate import RequestReader
 from serving_place import DIGITS, ROOT, TEMPLATE
 
 SUCCESSOR = ROOT / "examples" / "digits"
@@ -77,7 +77,7 @@ def test_training_again_gives_the_same_model(version: str, tmp_path: Path) -> No
 
 def test_the_samples_are_a_request_of_the_service() -> None:
     spec = parse(DIGITS)
-    arrays = read_request(spec.inputs, (TEMPLATE / "samples.json").read_bytes()).arrays
+    arrays = RequestReader(spec.inputs).read((TEMPLATE / "samples.json").read_bytes()).arrays
     assert arrays["image"].shape == (2, 64)
     session = onnxruntime.InferenceSession(TEMPLATE / "model.onnx")
     assert session.run(["digit"], arrays)[0].tolist() == [0, 6]

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from modeldeploy.serving.problems import BadInput, TooLarge
 from modeldeploy.serving.spec import DTYPES, TensorSpec
 from modeldeploy.serving.tensors.rules import Array, Inputs
-from modeldeploy.serving.tensors.validate import parse_json, read_inputs, read_request
+from modeldeploy.serving.tensors.validate import RequestReader, parse_json, read_inputs
 
 IMAGE = TensorSpec("image", "float32", ("batch", 3))
 
@@ -239,7 +239,7 @@ def specs(draw: st.DrawFn) -> tuple[TensorSpec, ...]:
 
 def read_or_refusal(spec: tuple[TensorSpec, ...], body: bytes) -> Inputs | BadInput:
     try:
-        return read_request(spec, body)
+        return RequestReader(spec).read(body)
     except BadInput as bad:
         return bad
 
@@ -296,7 +296,7 @@ def test_finite_floats_arrive_bit_by_bit(dtype: str) -> None:
     @given(hnp.arrays(dtype, (2, 3), elements={"allow_nan": False, "allow_infinity": False}))
     def arrive(array: Array) -> None:
         body = json.dumps({"x": array.tolist()}).encode()
-        got = read_request(service(TensorSpec("x", dtype, ("n", 3))), body).arrays["x"]
+        got = RequestReader(service(TensorSpec("x", dtype, ("n", 3)))).read(body).arrays["x"]
         assert got.tobytes() == array.tobytes()
 
     arrive()
@@ -322,9 +322,9 @@ def test_a_refusal_does_not_send_back_a_name_of_any_length() -> None:
 )
 def test_a_body_whose_values_take_too_much_memory_is_not_read(body: bytes) -> None:
     with pytest.raises(TooLarge, match="MB to read"):
-        read_request(service(), b'{"image":[%b1]}' % body)
+        RequestReader(service()).read(b'{"image":[%b1]}' % body)
 
 
 def test_large_numbers_of_usual_length_are_read() -> None:
     rows = b",".join([b"[0.12345678,0.12345678,0.12345678]"] * 100_000)
-    assert len(read_request(service(), b'{"image":[%b]}' % rows).arrays["image"]) == 100_000
+    assert len(RequestReader(service()).read(b'{"image":[%b]}' % rows).arrays["image"]) == 100_000

@@ -17,23 +17,32 @@ _OF_LARGEST = 0.1
 """The same for values near zero: this share of the relative difference, of the largest value."""
 _MOST_VALUES = 1_000_000
 """In one made-up row."""
-_KEPT = 64
-"""Signatures that are kept; a process serves one, a test many."""
-_known: dict[int, tuple[Sequence[TensorSpec], bool]] = {}
+_JOINED = 1024 * 1024
+"""Bytes of input that are joined at most. Larger runs gain nothing, for what joining saves is the cost of
+a run beside its values; and onnxruntime keeps the memory that its largest run took."""
 
 
 class Indivisible(Exception):
     """An output has no row for each row that went in, so it cannot be given to those who asked."""
 
 
-def joinable_rows(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> int:
-    """Size of the batch that an engine may join with others; 0 where the inputs have no common one."""
-    known = _known.get(id(specs))
-    if known is None or known[0] is not specs:
-        if len(_known) >= _KEPT:
-            _known.clear()
-        known = _known[id(specs)] = (specs, _have_one_batch(specs))
-    return len(arrays[specs[0].name]) if known[1] else 0
+class Rows:
+    """Tells how many rows of these inputs an engine may join with others."""
+
+    __slots__ = ("_leading",)
+
+    def __init__(self, specs: Sequence[TensorSpec]) -> None:
+        self._leading = specs[0].name if _have_one_batch(specs) else None
+
+    def __call__(self, arrays: Mapping[str, Array]) -> int:
+        """Size of the batch; 0 where the inputs have no common one."""
+        return 0 if self._leading is None else len(arrays[self._leading])
+
+
+def rows_together(arrays: Mapping[str, Array], rows: int, most: int) -> int:
+    """How many rows of the size of these may go in one run; ``most`` at the most."""
+    size = sum(array.nbytes for array in arrays.values())
+    return min(most, _JOINED * rows // size) if size else most
 
 
 def joinable(first: Job, other: Job) -> bool:

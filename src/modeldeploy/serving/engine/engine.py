@@ -31,7 +31,7 @@ from ..settings import ServiceSettings
 from ..settings import settings as settings_of
 from ..spec import ServiceSpec
 from ..tensors.rules import Array
-from .batch import joinable
+from .batch import joinable, rows_together
 from .job import Job
 from .outside import Outside
 from .pace import Pace, size_of
@@ -228,9 +228,9 @@ class Engine:
         if first is None:
             return []
         jobs, aside = [first], list[Job]()
-        room = self._rows - first.rows
-        joins = self._runner.joins and first.rows > 0
-        while joins and room > 0 and waiting and len(aside) < _OVERTAKERS:
+        joins = self._runner.joins and first.rows > 0 and len(waiting) > 0
+        room = rows_together(first.arrays, first.rows, self._rows) - first.rows if joins else 0
+        while room > 0 and waiting and len(aside) < _OVERTAKERS:
             job = self._next(now)
             if job is None:
                 break

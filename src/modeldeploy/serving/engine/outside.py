@@ -13,7 +13,7 @@ from ..problems import Problem
 from ..runtimes.base import Model, Value
 from ..spec import ServiceSpec
 from ..tensors.rules import Array
-from .batch import joinable_rows
+from .batch import Rows
 from .job import Job
 
 
@@ -29,6 +29,7 @@ class Outside:
     def __init__(self, engine: _Engine, model: Model) -> None:
         self._engine = engine
         self._model = model
+        self._rows = Rows(engine.spec.inputs)
         self._turn = nullcontext() if model.parallel else threading.Lock()
 
     def run(
@@ -41,7 +42,7 @@ class Outside:
         began = time.monotonic()
         job = _Waited(
             arrays,
-            rows=joinable_rows(self._engine.spec.inputs, arrays),
+            rows=self._rows(arrays),
             began=began,
             deadline=began + timeout,
         )

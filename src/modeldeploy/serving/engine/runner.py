@@ -10,7 +10,7 @@ from ..problems import ModelFailed, Problem, TimedOut
 from ..runtimes.base import Model, Value
 from ..spec import ServiceSpec, TensorSpec
 from ..tensors.rules import Array
-from .batch import Indivisible, affordable, join, made_up, same, split
+from .batch import Indivisible, affordable, join, made_up, rows_together, same, split
 from .job import Job
 
 log = logging.getLogger("mdeploy_serving")
@@ -80,15 +80,16 @@ class Runner:
         measured = [self._timed(arrays)]
         if self.joins and batched:
             self._compare_made_up(inputs, arrays)
-        if self._proven and measured[0][1] * self._rows < _WARM_BATCH_SECONDS:
-            self._look_if_it_pays(arrays, measured[0][1])
-        if self._proven and self.joins and measured[0][1] * self._rows < _WARM_BATCH_SECONDS:
-            measured.append(self._timed(made_up(inputs, self._rows, free=_free_size(inputs, arrays))))
+        rows = rows_together(arrays, 1, self._rows)
+        if self._proven and rows > 1 and measured[0][1] * rows < _WARM_BATCH_SECONDS:
+            self._look_if_it_pays(arrays, rows, measured[0][1])
+            if self.joins:
+                measured.append(self._timed(made_up(inputs, rows, free=_free_size(inputs, arrays))))
         return measured
 
-    def _look_if_it_pays(self, one: Mapping[str, Array], alone: float) -> None:
+    def _look_if_it_pays(self, one: Mapping[str, Array], rows: int, alone: float) -> None:
         """Large rows keep all processors busy by themselves, and putting them together takes time."""
-        jobs = [_Part(one, 1) for _ in range(min(self._rows, _TRIED_TOGETHER))]
+        jobs = [_Part(one, 1) for _ in range(min(rows, _TRIED_TOGETHER))]
         taken: list[float] = []
         while len(taken) < _WARM_RUNS and sum(taken) < _WARM_SECONDS:
             began = time.perf_counter()

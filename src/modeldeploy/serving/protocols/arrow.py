@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.batch import joinable_rows
+from ..engine.batch import Rows
 from ..exchange import Request, Response
 from ..problems import BadInput
 from ..runtimes.base import Value
@@ -30,7 +30,7 @@ _UNREADABLE = (ValueError, TypeError, LookupError, OverflowError, MemoryError, O
 """What pyarrow raises, beside errors of its own, for names that are no UTF-8, sizes beyond all measure..."""
 
 
-def read(spec: ServiceSpec, request: Request) -> Asked:
+def read(spec: ServiceSpec, rows: Rows, request: Request) -> Asked:
     """The inputs of a service, a column each. Raises `BadInput`."""
     import pyarrow as pa
 
@@ -47,7 +47,7 @@ def read(spec: ServiceSpec, request: Request) -> Asked:
     if inputs.single:
         tensor = spec.inputs[0]
         raise bad(tensor, "has a value in each row, not a sample", got="a column without lists")
-    return Asked(inputs.arrays, joinable_rows(spec.inputs, inputs.arrays))
+    return Asked(inputs.arrays, rows(inputs.arrays))
 
 
 def write(asked: Asked, outputs: Mapping[str, Value]) -> Response:  # noqa: ARG001  # a codec's signature

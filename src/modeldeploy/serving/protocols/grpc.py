@@ -21,15 +21,17 @@ from ..exchange import Exchange, Handler, Request, Response, Route
 from ..observe.base import Meter
 from ..observe.watch import Watch
 from ..problems import ModelFailed, NotFound, Problem
+from ..server.context import Room
 from ..server.head import accepted_id
 from ..server.places import remove_stale
 from ..settings import ServiceSettings
 from ..spec import ServiceSpec
 from . import v2_metadata
 from .base import endpoint
+from .grpc_calls import Calls
 from .grpc_infer import INTERNAL, STATUS, Infer, check_model, refusal
 from .grpc_messages import HEALTH, INFERENCE, REFLECTION, REFLECTION_ALPHA, Messages
-from .grpc_reflection import reflected
+from .grpc_reflection import Reflected, reflected
 from .identity import Identity
 
 REQUIREMENTS = ("grpcio>=1.62,<2", "protobuf>=5.26,<8")
@@ -43,6 +45,16 @@ _LOOK = 0.5
 """Seconds between two looks at the engine for those who watch its health."""
 _IDENTITY_ONLY = 1
 """Bit set of the compressions that we read: a compressed message may hide one of any size."""
+_MOST_CALLS = 2048
+"""Predictions at once; their messages are bounded by the room for bodies."""
+_MOST_TOLD = 256
+"""Other calls at once: health and its watchers, metadata, reflection."""
+_ASIDE = 2
+"""Messages of those that are read at once: what is asked of health does not wait for large bodies."""
+_PATIENCE = 1.0
+"""Seconds that a call waits for room to be read in, and that a message other than a prediction's may take."""
+_GOODBYE = 1.0
+"""Seconds in which clients without a call may close, when we stop."""
 
 
 def call_id(headers: Mapping[str, str]) -> str:
@@ -101,10 +113,15 @@ class Grpc:
         self._server: Any = None
         self._codes: dict[int, Any] = {}
         self._stopping = asyncio.Event()
+        body = settings.max_body
+        self._told, self._mirrors = (
+            Calls(Room(_ASIDE * body), body, _MOST_TOLD, _PATIENCE, _PATIENCE) for _ in range(2)
+        )
+        self._calls = self._told
         self.port = 0
         """Where it listens, once it does; 0 on a unix socket."""
 
-    async def start(self, address: str) -> None:
+    async def start(self, address: str, room: Room) -> None:
         """Listen on ``host:port`` or ``unix:PATH``. Raises OSError if taken, ImportError without grpcio."""
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what goes wrong, we say ourselves, in JSON
         import grpc
@@ -112,7 +129,10 @@ class Grpc:
 
         self._codes = {code.value[0]: code for code in grpc.StatusCode}
         self._messages = Messages()
-        server = grpc.aio.server(options=self._options())
+        body, timeout = self._settings.max_body, self._settings.timeout
+        self._calls = Calls(room, body, _MOST_CALLS, min(_PATIENCE, timeout), timeout)
+        most = _MOST_CALLS + 2 * _MOST_TOLD
+        server = grpc.aio.server(options=self._options(), maximum_concurrent_rpcs=most)
         server.add_generic_rpc_handlers(tuple(self._services(grpc)))
         self.port = _bound(server, address)
         await server.start()
@@ -120,10 +140,19 @@ class Grpc:
         log.info("gRPC on %s", address if address.startswith("unix:") else f"port {self.port}")
 
     async def stop(self, grace: float) -> None:
-        """Take no new calls, tell watchers of our health, and let calls in flight end within ``grace`` s."""
+        """Take no new calls, tell watchers of our health, and let calls in flight end within ``grace`` s.
+
+        gRPC's library would wait for clients that hang, too, though they ask nothing.
+        """
         self._stopping.set()
-        if self._server is not None:
-            await self._server.stop(grace)
+        if self._server is None:
+            return
+        ending = asyncio.ensure_future(self._server.stop(grace))
+        if in_flight := self._calls.tasks | self._told.tasks:
+            await asyncio.wait(in_flight, timeout=grace)
+        await asyncio.wait([ending], timeout=min(grace, _GOODBYE))
+        await self._server.stop(None)
+        await ending
 
     def _options(self) -> list[tuple[str, int]]:
         return [
@@ -131,10 +160,11 @@ class Grpc:
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", int(self._settings.workers > 1)),  # else two services could share one
             ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
+            ("grpc.http2.bdp_probe", 0),
         ]
 
     def _services(self, grpc: Any) -> list[Any]:
-        unary = grpc.unary_unary_rpc_method_handler
+        unary = grpc.stream_unary_rpc_method_handler  # as on the wire; but we say when its message is read
         told = {name: unary(self._telling(INFERENCE, name, tell)) for name, tell in self._tellers().items()}
         handler = endpoint(
             Infer(self._spec, self._who, self._messages), self._engine, timeout=self._settings.timeout
@@ -142,27 +172,32 @@ class Grpc:
         told["ModelInfer"] = unary(self._predicting(handler))
         health = {
             "Check": unary(self._telling(HEALTH, "HealthCheck", self._check)),
-            "Watch": grpc.unary_stream_rpc_method_handler(self._watch_health),
+            "Watch": grpc.stream_stream_rpc_method_handler(self._watch_health),
         }
         services = {INFERENCE: told, HEALTH: health}
         for name in (REFLECTION, REFLECTION_ALPHA):
-            method = grpc.stream_stream_rpc_method_handler(reflected(self._messages, name))
+            info = self._reflecting(reflected(self._messages, name))
+            method = grpc.stream_stream_rpc_method_handler(info)
             services[name] = {"ServerReflectionInfo": method}
         return [grpc.method_handlers_generic_handler(*service) for service in services.items()]
 
     # predictions
 
-    def _predicting(self, handler: Handler) -> Callable[[bytes, Any], Any]:
+    def _predicting(self, handler: Handler) -> Callable[[AsyncIterator[bytes], Any], Any]:
         route = Route("POST", _INFER, handler, _INFER, self._settings.max_body)
         route = self._watch.seen(route) if self._watch else route
         loop = asyncio.get_running_loop()
 
-        async def infer(body: bytes, context: Any) -> bytes:
-            headers = dict(context.invocation_metadata())
-            exchange = GrpcExchange(Request("POST", _INFER, headers, body), time.monotonic(), loop)
+        async def infer(_: AsyncIterator[bytes], context: Any) -> bytes:
+            request = Request("POST", _INFER, dict(context.invocation_metadata()), b"")
+            exchange = GrpcExchange(request, time.monotonic(), loop)
             try:
-                route.handler(exchange)
-                response = exchange.response or await exchange.answer()
+                self._calls.begin()
+                async with self._calls.message(context) as request.body:
+                    route.handler(exchange)
+                    response = exchange.response or await exchange.answer()
+            except Problem as problem:
+                response = refusal(problem)
             except asyncio.CancelledError:
                 left = context.time_remaining()
                 exchange.leave()
@@ -172,6 +207,7 @@ class Grpc:
                 log.exception("%s failed; request %s", _INFER, exchange.request_id)
                 response = refusal(ModelFailed("the service failed"))
             self._report(route, exchange, response.status)
+            request.body = b""  # what failed would keep it, by its traceback
             if response.status != 200:
                 await self._abort(context, response, exchange.request_id)
             return response.body  # type: ignore[return-value]  # `Infer.write` makes bytes
@@ -199,15 +235,20 @@ class Grpc:
         parse = self._messages.parser(f"{package}.{name}Request")
         answer = self._messages.classes[f"{package}.{name}Response"]
 
-        async def call(body: bytes, context: Any) -> bytes:
+        async def call(_: AsyncIterator[bytes], context: Any) -> bytes:
             try:
-                return answer(**tell(parse(body))).SerializeToString()  # type: ignore[no-any-return]  # untyped
+                self._told.begin()
+                async with self._told.message(context) as body:
+                    return answer(**tell(parse(body))).SerializeToString()  # type: ignore[no-any-return]  # untyped
             except Problem as problem:
-                response = refusal(problem)
-            await self._abort(context, response, call_id(dict(context.invocation_metadata())))
+                await self._refuse(context, problem)
             raise AssertionError("an aborted call goes on")
 
         return call
+
+    async def _refuse(self, context: Any, problem: Problem) -> None:
+        """As `_abort`."""
+        await self._abort(context, refusal(problem), call_id(dict(context.invocation_metadata())))
 
     def _tellers(self) -> dict[str, Callable[[Any], dict[str, Any]]]:
         spec, who = self._spec, self._who
@@ -240,20 +281,40 @@ class Grpc:
             return _SERVICE_UNKNOWN
         return _SERVING if self._ready else _NOT_SERVING
 
-    async def _watch_health(self, body: bytes, context: Any) -> AsyncIterator[bytes]:  # noqa: ARG002  # gRPC's signature
+    async def _watch_health(self, _: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         """The health now, and again whenever it changes, until the client leaves or we stop."""
-        asked = self._messages.parser("grpc.health.v1.HealthCheckRequest")(body)
+        service = ""
+        try:
+            self._told.begin()
+            async with self._told.message(context) as body:
+                service = self._messages.parser("grpc.health.v1.HealthCheckRequest")(body).service
+        except Problem as problem:
+            await self._refuse(context, problem)
         answer = self._messages.classes["grpc.health.v1.HealthCheckResponse"]
         told = None
         while True:
             stopping = self._stopping.is_set()
-            if (status := self._health(asked.service)) != told:
+            if (status := self._health(service)) != told:
                 told = status
                 yield answer(status=status).SerializeToString()
             if stopping:
                 return
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _LOOK)
+
+    def _reflecting(self, info: Reflected) -> Reflected:
+        """Reflection, of few at once: such a call reads a message whenever one comes."""
+
+        async def call(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            try:
+                self._mirrors.begin()
+                async with self._mirrors.place():
+                    async for answer in info(requests, context):
+                        yield answer
+            except Problem as problem:
+                await self._refuse(context, problem)
+
+        return call
 
 
 def _bound(server: Any, address: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.batch import joinable_rows
+from ..engine.batch import Rows
 from ..exchange import Request, Response
 from ..problems import BadInput, ModelFailed, NotFound, NotReady, Overloaded, Problem, TimedOut, TooLarge
 from ..runtimes.base import Value
@@ -74,6 +74,7 @@ class Infer:
         self._specs = {tensor.name: tensor for tensor in spec.inputs}
         self._outputs = tuple(output.name for output in spec.outputs)
         self._as_asked = Unbatcher(spec)
+        self._rows = Rows(spec.inputs)
         self._parse = messages.parser("inference.ModelInferRequest")
         self._answer = messages.classes["inference.ModelInferResponse"]
 
@@ -93,8 +94,7 @@ class Infer:
             tensor = self._tensor(entry, arrays)
             arrays[tensor.name] = _array(tensor, entry, raw[index] if raw else None)
         inputs = read_arrays(self._inputs, arrays)
-        rows = joinable_rows(self._inputs, inputs.arrays)
-        return Asked(inputs.arrays, rows, inputs.single, self._wanted(message))
+        return Asked(inputs.arrays, self._rows(inputs.arrays), inputs.single, self._wanted(message))
 
     def write(self, asked: Asked, outputs: Mapping[str, Value]) -> Response:
         wanted: _Wanted = asked.context
@@ -121,6 +121,8 @@ class Infer:
         for entry in message.outputs:
             if entry.name not in self._outputs:
                 raise unknown("output", entry.name, self._outputs)
+            if entry.name in names:  # each would come as often as it is wanted: gigabytes for a small request
+                raise BadInput("an output is wanted twice", expected="each name once", got=entry.name)
             refuse_foreign(entry.parameters, f'the output "{entry.name}"')
             names.append(entry.name)
         raw = bool(message.raw_input_contents)
@@ -141,6 +143,10 @@ def check_model(who: Identity, name: str, version: str) -> None:
 
 def refusal(problem: Problem) -> Response:
     """A problem in words, with gRPC's number for it among the headers."""
+    if isinstance(problem, BadInput):
+        problem.__traceback__ = problem.__context__ = (
+            None  # their frames keep the message until the collector comes
+        )
     code = next((_CODES[kind] for kind in type(problem).__mro__ if kind in _CODES), INTERNAL)
     if problem.status in {400, 415}:
         code = INVALID_ARGUMENT

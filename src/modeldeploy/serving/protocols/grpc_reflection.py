@@ -11,9 +11,11 @@ _NOT_FOUND = 5
 _UNIMPLEMENTED = 12
 
 
-def reflected(
-    messages: Messages, service: str
-) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
+Reflected = Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]
+"""The handler of a call that answers each message with one."""
+
+
+def reflected(messages: Messages, service: str) -> Reflected:
     """``ServerReflectionInfo`` of one of the two versions of the reflection service."""
     package = service.rpartition(".")[0]
     parse = messages.parser(f"{package}.ServerReflectionRequest")

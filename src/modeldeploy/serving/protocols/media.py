@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..exchange import JSON, Request, Response
-from ..problems import Problem, UnsupportedMedia
+from ..problems import Problem, UnsupportedEncoding, UnsupportedMedia
 from ..runtimes.base import Value
 from .base import Asked
 from .predict import refusal
@@ -66,8 +66,10 @@ def media_type(request: Request, known: Mapping[str, object]) -> str:
     """The one of ``known`` that the request's Content-Type is. Raises `UnsupportedMedia`."""
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding not in ("", "identity"):
-        raise UnsupportedMedia(
-            "a compressed body is not read here", expected="no Content-Encoding", got=coding[:100]
+        raise UnsupportedEncoding(
+            "a compressed body is not read here",
+            expected="identity, or no Content-Encoding",
+            got=coding[:100],
         )
     told = request.headers.get("content-type", "")
     kind, _, parameters = told.partition(";")

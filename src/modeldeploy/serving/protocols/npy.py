@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 
 import numpy as np
 
-from ..engine.batch import joinable_rows
+from ..engine.batch import Rows
 from ..exchange import Request, Response
 from ..problems import BadInput, UnsupportedMedia
 from ..runtimes.base import Value
@@ -39,7 +39,7 @@ _ENTRY = re.compile(rf"""['"](\w+)['"] *: *({_VALUE})""")
 _DESCR = re.compile(r"""['"]([<>|=]?)([biufU])(\d{1,9})['"]""")
 
 
-def read(spec: ServiceSpec, request: Request) -> Asked:
+def read(spec: ServiceSpec, rows: Rows, request: Request) -> Asked:
     """The one input of a service, a batch or a sample. Raises `Problem`."""
     if len(spec.inputs) != 1:
         raise UnsupportedMedia(
@@ -49,7 +49,7 @@ def read(spec: ServiceSpec, request: Request) -> Asked:
         )
     tensor = spec.inputs[0]
     inputs = read_arrays(spec.inputs, {tensor.name: parse(tensor, memoryview(request.body))})
-    return Asked(inputs.arrays, joinable_rows(spec.inputs, inputs.arrays), inputs.single)
+    return Asked(inputs.arrays, rows(inputs.arrays), inputs.single)
 
 
 def parse(tensor: TensorSpec, body: memoryview) -> Array:

@@ -181,6 +181,7 @@ def _invocations(predict: Mapping[str, Any]) -> dict[str, Any]:
         "operationId": "invocations",
         "summary": "The same, as SageMaker and MLflow ask",
         "description": 'As /predict; also {"instances": [...]} row by row, {"inputs": ...} column by column, '
+        '{"dataframe_split": {"columns": [...], "data": [[...]]}}, {"dataframe_records": [{...}]}, '
         'and text/csv where the one input is a table of numbers: answered with {"predictions": ...}.',
         "responses": {"200": {"description": "The outputs."}, **_refusals("Problem")},
     }

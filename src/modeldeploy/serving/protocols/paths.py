@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 
+from ..engine.batch import Rows
 from ..engine.job import Engine
 from ..exchange import Exchange, Handler, Request, Response, Route, Routes
 from ..settings import ServiceSettings
 from ..spec import ServiceSpec
 from . import npy, v2, v2_metadata
+from .aside import Aside
 from .base import Codec, endpoint
 from .identity import Identity
 from .media import Negotiated, Reader, Writer
@@ -44,8 +47,10 @@ def not_found(path: str, model: str = "") -> Response:
 def _add_predictions(
     found: Routes, spec: ServiceSpec, engine: Engine, who: Identity, settings: ServiceSettings
 ) -> None:
+    aside = Aside()
+
     def add(path: str, codec: Codec, name: str | None = None) -> None:
-        handler = endpoint(codec, engine, timeout=settings.timeout)
+        handler = endpoint(codec, engine, timeout=settings.timeout, aside=aside)
         found.add(Route("POST", path, handler, name or path, settings.max_body))
 
     add("/predict", predict_codec(spec))
@@ -71,12 +76,13 @@ def invocations_codec(spec: ServiceSpec) -> Negotiated:
 
 
 def _binary_forms(spec: ServiceSpec) -> tuple[dict[str, Reader], dict[str, Callable[[Request], Writer]]]:
-    readers: dict[str, Reader] = {npy.MEDIA: lambda request: npy.read(spec, request)}
+    rows = Rows(spec.inputs)
+    readers: dict[str, Reader] = {npy.MEDIA: partial(npy.read, spec, rows)}
     writers: dict[str, Callable[[Request], Writer]] = {npy.MEDIA: npy.Writer(spec).choose}
     if "arrow" in spec.protocols:
         from . import arrow  # only where pyarrow is installed
 
-        readers[arrow.MEDIA] = lambda request: arrow.read(spec, request)
+        readers[arrow.MEDIA] = partial(arrow.read, spec, rows)
         writers[arrow.MEDIA] = lambda _: arrow.write
     return readers, writers
 

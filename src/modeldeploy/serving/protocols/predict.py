@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from ..engine.batch import joinable_rows
+from ..engine.batch import Rows
 from ..exchange import Request, Response
-from ..problems import Overloaded, Problem
+from ..problems import Overloaded, Problem, UnsupportedEncoding
 from ..runtimes.base import Value
 from ..spec import ServiceSpec
 from ..tensors.encode import write_answer
-from ..tensors.validate import read_request
+from ..tensors.validate import RequestReader
 from .base import Asked
 from .signature import Unbatcher
 
@@ -23,13 +23,14 @@ class NamedJson:
     """The codec of named fields in JSON."""
 
     def __init__(self, spec: ServiceSpec) -> None:
-        self._spec = spec
+        self._reader = RequestReader(spec.inputs)
+        self._rows = Rows(spec.inputs)
         self._as_asked = Unbatcher(spec)
 
     def read(self, request: Request) -> Asked:
         body = request.body
-        inputs = read_request(self._spec.inputs, body if isinstance(body, bytes) else bytes(body))
-        return Asked(inputs.arrays, joinable_rows(self._spec.inputs, inputs.arrays), inputs.single)
+        inputs = self._reader.read(body if isinstance(body, bytes) else bytes(body))
+        return Asked(inputs.arrays, self._rows(inputs.arrays), inputs.single)
 
     def write(self, asked: Asked, outputs: Mapping[str, Value]) -> Response:
         if asked.single:
@@ -46,5 +47,7 @@ def refusal(problem: Problem) -> Response:
 
 
 def retry(problem: Problem) -> tuple[tuple[str, str], ...]:
-    """The header that says when to come back, where that makes sense."""
+    """The header that says when to come back, or in which encoding, where that makes sense."""
+    if isinstance(problem, UnsupportedEncoding):
+        return (("accept-encoding", "identity"),)
     return (("retry-after", str(problem.retry_after)),) if isinstance(problem, Overloaded) else ()

@@ -1,8 +1,9 @@
 """``POST /invocations``, as SageMaker, MLflow and TensorFlow Serving's clients ask.
 
 JSON by name as ``/predict`` takes it; ``{"instances": [...]}``, row by row; ``{"inputs": ...}``, column by
-column; and CSV without a header, a sample each line, where the one input has two dimensions of numbers.
-The last three are answered with ``{"predictions": ...}``; CSV on request (Accept) with CSV.
+column; MLflow's tables, ``{"dataframe_split": ...}`` and ``{"dataframe_records": [...]}``; and CSV without a
+header, a sample each line, where the one input has two dimensions of numbers. All but the first are answered
+with ``{"predictions": ...}``; CSV on request (Accept) with CSV.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.batch import joinable_rows
+from ..engine.batch import Rows
 from ..exchange import Request, Response
 from ..problems import BadInput, UnsupportedMedia
 from ..runtimes.base import Value
 from ..spec import ServiceSpec, TensorSpec
 from ..tensors.encode import plain_value, write_answer
 from ..tensors.memory import check_memory
-from ..tensors.rules import Array, Inputs
+from ..tensors.rules import Array, Inputs, shortened
 from ..tensors.validate import parse_json, read_inputs
 from .base import Asked
 from .datatypes import as_tensor
@@ -27,6 +28,8 @@ from .predict import NamedJson
 from .signature import Unbatcher
 
 CSV = "text/csv"
+_FORMS = frozenset({"instances", "inputs", "dataframe_split", "dataframe_records"})
+_MARKS = tuple(f'"{form}"'.encode() for form in sorted(_FORMS))
 _NUMBERS = re.compile(rb"[0-9eE+\-.,\r\n \t]*")
 _GAPS = re.compile(rb"(?:[0-9eE+\-.,\r\n \t]|[nN][aA][nN])*")
 _WHOLE = re.compile(rb"[0-9+\-,\r\n \t]*")
@@ -40,19 +43,22 @@ class Invocations:
         self._named = NamedJson(spec)
         self._names = {tensor.name for tensor in spec.inputs}
         self._as_asked = Unbatcher(spec)
+        self._is_matrix = len(spec.inputs) == 1 and len(spec.inputs[0].shape or ()) == 2
+        self._rows = Rows(spec.inputs)
 
     def read_json(self, request: Request) -> Asked:
-        """An object with ``instances``, with ``inputs``, or with each input by its name."""
+        """An object with one of the forms by its name, or with each input by its name."""
         body = bytes(request.body)
-        if b'"instances"' not in body and b'"inputs"' not in body:
+        if not any(mark in body for mark in _MARKS):
             return self._named.read(request)
         fields = parse_json(body)
-        if isinstance(fields, dict) and len(fields) == 1 and not self._names & set(fields):
-            if "instances" in fields:
-                return self._asked(self._by_row(fields["instances"]), self.write_rows)
-            if "inputs" in fields:
-                return self._asked(self._by_column(fields["inputs"]), self.write_columns)
-        return self._asked(read_inputs(self._spec.inputs, fields), None)
+        if not isinstance(fields, dict) or self._names & set(fields) or not _FORMS & set(fields):
+            return self._asked(read_inputs(self._spec.inputs, fields), None)
+        form, value = _only_form(fields)
+        if form == "inputs":
+            return self._asked(self._by_column(value), self.write_columns)
+        read = self._by_split if form == "dataframe_split" else self._by_row
+        return self._asked(read(value, form), self.write_rows)
 
     def read_csv(self, request: Request) -> Asked:
         """A sample in each line. Raises `UnsupportedMedia` where the signature is not for tables."""
@@ -88,23 +94,36 @@ class Invocations:
         return Response(200, text.getvalue().encode(), f"{CSV}; charset=utf-8")
 
     def _asked(self, inputs: Inputs, writer: Any) -> Asked:
-        rows = joinable_rows(self._spec.inputs, inputs.arrays)
-        return Asked(inputs.arrays, rows, inputs.single, writer)
+        return Asked(inputs.arrays, self._rows(inputs.arrays), inputs.single, writer)
 
-    def _by_row(self, rows: object) -> Inputs:
+    def _by_row(self, rows: object, form: str) -> Inputs:
         if not isinstance(rows, list) or not rows:
-            raise BadInput('"instances" must be a list of samples', expected="a list", got=_kind(rows))
-        if not isinstance(rows[0], dict):
+            raise BadInput(f'"{form}" must be a list of samples', expected="a list", got=_kind(rows))
+        if form == "instances" and not isinstance(rows[0], dict):
             return self._by_column(rows)
+        other = '; or "dataframe_split"' if self._is_matrix and form == "dataframe_records" else ""
         for index, row in enumerate(rows):
             if not isinstance(row, dict) or set(row) != self._names:
                 raise BadInput(
-                    f'"instances" at [{index}] must be an object with each input',
-                    expected=f"an object with {', '.join(sorted(self._names))}",
-                    got=_kind(row),
+                    f'"{form}" at [{index}] must be an object with each input',
+                    expected=f"an object with {', '.join(sorted(self._names))}{other}",
+                    got=shortened(", ".join(row)) if isinstance(row, dict) else _kind(row),
                 )
         columns = {name: [row[name] for row in rows] for name in self._names}
         return read_inputs(self._spec.inputs, columns)
+
+    def _by_split(self, table: object, form: str) -> Inputs:
+        """``{"columns": [...], "data": [[...]]}``: inputs by their names, or the rows of the one matrix."""
+        columns, rows = _split(table, form)
+        one = self._spec.inputs[0]
+        if self._is_matrix and not (columns == [one.name] and isinstance(rows[0][0], list)):
+            return read_inputs(self._spec.inputs, {one.name: rows})
+        if columns is None or len(columns) != len(self._names) or set(columns) != self._names:
+            names = ", ".join(tensor.name for tensor in self._spec.inputs)
+            got = "no columns" if columns is None else ", ".join(columns)
+            raise BadInput(f'"{form}" must have a column for each input', expected=names, got=shortened(got))
+        named = {name: [row[at] for row in rows] for at, name in enumerate(columns)}
+        return read_inputs(self._spec.inputs, named)
 
     def _by_column(self, columns: object) -> Inputs:
         if isinstance(columns, dict):
@@ -126,6 +145,41 @@ class Invocations:
                 "CSV is for services with one input of two dimensions and numbers", expected="JSON", got=CSV
             )
         return tensor
+
+
+def _only_form(fields: Mapping[str, Any]) -> tuple[str, Any]:
+    """The form and its value. Raises `BadInput` where something is beside it: parameters, a signature."""
+    form = min(_FORMS & set(fields))
+    if beside := sorted(set(fields) - {form}):
+        raise BadInput(
+            f'"{form}" goes alone',
+            field=beside[0],
+            expected=f'an object with "{form}" and nothing else',
+            got=shortened(", ".join(beside)),
+        )
+    return form, fields[form]
+
+
+def _split(table: object, form: str) -> tuple[list[str] | None, list[list[Any]]]:
+    """Columns and rows of a table as pandas writes it; its index tells the model nothing."""
+    if not isinstance(table, dict) or not {"data"} <= set(table) <= {"columns", "index", "data"}:
+        raise BadInput(f'"{form}" must be a table', expected="columns and data", got=_kind(table))
+    columns, rows = table.get("columns"), table["data"]
+    if columns is not None and not (
+        isinstance(columns, list) and all(isinstance(name, str) for name in columns)
+    ):
+        raise BadInput(f'"columns" of "{form}" must be names', expected="a list of texts", got=_kind(columns))
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, list) and row for row in rows):
+        raise BadInput(f'"data" of "{form}" must be rows', expected="a list of lists", got=_kind(rows))
+    width = len(rows[0] if columns is None else columns)
+    for index, row in enumerate(rows):
+        if len(row) != width:
+            raise BadInput(
+                f'"data" of "{form}" has another number of entries at [{index}]',
+                expected=f"{width} in each row",
+                got=str(len(row)),
+            )
+    return columns, rows
 
 
 def parse_csv(tensor: TensorSpec, body: bytes) -> list[list[Any]]:
@@ -161,7 +215,7 @@ def _bad_line(tensor: TensorSpec, index: int, line: bytes) -> BadInput:
     return BadInput(
         f"line {index + 1} of the CSV holds what is not {told}",
         field=tensor.name,
-        expected=str(tensor),
+        expected=str(tensor) if index else f"{tensor}, no header",
         got=ascii(line[:40].decode(errors="replace")),
     )
 

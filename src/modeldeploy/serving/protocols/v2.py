@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from ..engine.batch import joinable_rows
+from ..engine.batch import Rows
 from ..exchange import JSON, Request, Response
 from ..problems import BadInput, Problem
 from ..runtimes.base import Value
@@ -54,6 +54,7 @@ class Infer:
         self._outputs = tuple(output.name for output in spec.outputs)
         self._as_asked = Unbatcher(spec)
         self._quick = QuickReader(spec.inputs)
+        self._rows = Rows(spec.inputs)
         self._told = {"model_name": name, **({"model_version": version} if version else {})}
 
     def read(self, request: Request) -> Asked:
@@ -74,8 +75,7 @@ class Infer:
             arrays[tensor.name] = _array(tensor, entry, binary, quick)
         binary.check_all_taken()
         inputs = read_arrays(self._inputs, arrays)
-        rows = joinable_rows(self._inputs, inputs.arrays)
-        return Asked(inputs.arrays, rows, inputs.single, self._wanted(fields))
+        return Asked(inputs.arrays, self._rows(inputs.arrays), inputs.single, self._wanted(fields))
 
     def write(self, asked: Asked, outputs: Mapping[str, Value]) -> Response:
         wanted: Wanted = asked.context

@@ -17,7 +17,9 @@ from ..problems import BadInput
 from ..spec import TensorSpec
 from ..tensors.fast import InputReader
 from ..tensors.memory import check_memory
+from ..tensors.pieces import LARGE
 from ..tensors.rules import Array
+from .v2_pieces import Text, put_back, taken_out
 
 
 class QuickReader:
@@ -29,26 +31,43 @@ class QuickReader:
     def fields(self, head: memoryview) -> dict[str, Any] | None:
         """The object of a request, if it is one and holds nothing twice and no odd value among numbers."""
         check_memory(head)
+        body, texts = taken_out(bytes(head)) if len(head) > LARGE else (bytes(head), [])
         try:
-            fields = orjson.loads(head)
+            fields = orjson.loads(body)
             seen = _Seen()
             seen.look(fields)
         except (ValueError, RecursionError):
             return None
-        return fields if type(fields) is dict and seen.is_all_of(bytes(head)) else None
+        whole = type(fields) is dict and seen.is_all_of(body) and (not texts or put_back(fields, texts))
+        return fields if whole else None
 
     def array(self, tensor: TensorSpec, data: object) -> Array:
         """The array in a tensor's data, flat or nested, of the input's dtype and range.
 
         Raises `BadInput` without words where it is not sure that there is one.
         """
+        reader = self._readers[tensor.name]
         try:
-            array = self._readers[tensor.name].read(data)
+            if isinstance(data, Text):
+                return _sure_of(reader.read_text(data.text))
+            sure = reader.dtype.kind not in "fiu" or _begin_with_numbers(data)
+            array = reader.read(data) if sure else None
         except (ValueError, TypeError, OverflowError):
             array = None
-        if array is None:
-            raise BadInput("")
-        return array
+        return _sure_of(array)
+
+
+def _sure_of(array: Array | None) -> Array:
+    if array is None:
+        raise BadInput("")
+    return array
+
+
+def _begin_with_numbers(data: object) -> bool:
+    """True if each list in ``data`` that is not one of lists begins with a number; `_Seen` has the others."""
+    if type(data) is list and data and type(data[0]) is list:
+        return all(map(_begin_with_numbers, data))
+    return type(data[0] if type(data) is list and data else data) in (int, float)
 
 
 class _Seen:

@@ -32,6 +32,8 @@ _LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 _ERRORS_ONLY = 3
+_LARGE_RUN = 8 * 1024 * 1024
+"""Bytes of input after which the memory of the run is given back: it would stay for the process's life."""
 
 
 class OnnxModel:
@@ -47,11 +49,14 @@ class OnnxModel:
         self._outputs = list(outputs)
         self._options = onnxruntime.RunOptions
         self._running: dict[int, Any] = {}
+        self._shrinks = session.get_providers()[0] == _PROVIDERS["cpu"][0]
 
     def run(self, arrays: Mapping[str, Array]) -> dict[str, Value]:
         """The outputs by name."""
         thread = threading.get_ident()
         options = self._running[thread] = self._options()
+        if self._shrinks and sum(array.nbytes for array in arrays.values()) >= _LARGE_RUN:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
             return dict(zip(self._outputs, self._session.run(self._outputs, arrays, options), strict=True))
         finally:

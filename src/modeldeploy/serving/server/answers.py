@@ -102,7 +102,9 @@ def no_room() -> Response:
 
 
 def refused_method(method: str, path: str, allowed: tuple[str, ...]) -> Response:
-    """The answer to a method that a path does not have."""
+    """The answer to a method that a path does not have. What has GET has HEAD, too."""
+    if "GET" in allowed and "HEAD" not in allowed:
+        allowed = tuple(sorted((*allowed, "HEAD")))
     answer = refusal(405, f"{path} does not take {method}", expected=" or ".join(allowed), got=method)
     answer.headers = (("allow", ", ".join(allowed)),)
     return answer

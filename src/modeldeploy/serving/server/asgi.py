@@ -48,7 +48,7 @@ def as_app(
         if not allowed or scope["method"] == "OPTIONS":
             await app(scope, receive, send)
             return
-        await _send(send, refused_method(scope["method"], _path(scope), allowed), new_id())
+        await send_response(send, refused_method(scope["method"], _path(scope), allowed), new_id())
 
     return serve
 
@@ -161,13 +161,13 @@ async def _answer(exchange: AsgiExchange, report: Report | None) -> None:
 
 async def _send_safely(exchange: AsgiExchange, response: Response) -> None:
     try:
-        await _send(exchange.send, response, exchange.request_id)
+        await send_response(exchange.send, response, exchange.request_id)
     except ValueError:
         log.exception("no answer for request %s", exchange.request_id)
-        await _send(exchange.send, failure(exchange.request_id), exchange.request_id)
+        await send_response(exchange.send, failure(exchange.request_id), exchange.request_id)
 
 
-async def _send(send: Send, response: Response, request_id: str) -> None:
+async def send_response(send: Send, response: Response, request_id: str) -> None:
     """Raises ValueError, before anything is sent, for headers that are none."""
     body = b"" if response.status in {204, 304} else bytes(response.body)
     headers = [*response.headers, ("x-request-id", request_id)]

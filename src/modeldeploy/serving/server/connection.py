@@ -257,7 +257,7 @@ class Connection(asyncio.Protocol):
             log.exception("no answer for request %s", exchange.request_id)
             response = failure(exchange.request_id)
             start = context.answers.head(response, exchange.id, close=close)
-        self._exchange = None
+        self._exchange = self._head = None
         if self._held:
             self._release()
         self._write(start, response, bodiless=exchange.request.method == "HEAD")
@@ -289,6 +289,7 @@ class Connection(asyncio.Protocol):
         if head is None or not allowed or head.method == "OPTIONS" or not self._context.refuses_methods:
             self._leave(data)
             return
+        self._head = head
         self._refuse(refused_method(head.method, head.path, allowed))
 
     def _leave(self, data: bytes) -> None:
@@ -309,7 +310,8 @@ class Connection(asyncio.Protocol):
         """
         head, route = self._head, self._route
         request_id = (head and head.request_id) or self._context.new_id()
-        self._write(self._context.answers.head(response, request_id, close=True), response, bodiless=False)
+        bodiless = head is not None and head.method == "HEAD"
+        self._write(self._context.answers.head(response, request_id, close=True), response, bodiless=bodiless)
         self._since = time.monotonic()
         if head is not None and route is not None:
             request = Request(head.method, head.path, head.headers, b"", head.query)

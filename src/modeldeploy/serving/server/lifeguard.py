@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import cpu
+from .outlet import finish_outlets
 
 log = logging.getLogger("mdeploy_serving")
 
@@ -98,6 +99,7 @@ class Lifeguard:
                 self._quiet,
             )
             faulthandler.dump_traceback(all_threads=True)
+            finish_outlets()
             os._exit(1)
         if self._overdue > self.late:
             log.critical(

@@ -20,6 +20,8 @@ class Place:
 
     listener: socket.socket
     withdraw: Callable[[], None] = lambda: None
+    check: Callable[[], None] = lambda: None
+    """To be called before clients are let in. Raises OSError where they would find somebody else."""
 
 
 @contextmanager
@@ -49,12 +51,19 @@ def bound_path(path: Path) -> Iterator[Place]:
     path.chmod(0o600)
     ours = path.stat().st_ino
 
+    def found() -> bool:
+        return path.exists() and path.stat().st_ino == ours
+
     def withdraw() -> None:
-        if path.exists() and path.stat().st_ino == ours:
+        if found():
             path.unlink()
 
+    def check() -> None:  # a socket that is bound and not listened on looks as a dead server's does
+        if not found():
+            raise FileExistsError(f"{path} was taken by another process, or removed, while this one started")
+
     try:
-        yield Place(listener, withdraw)
+        yield Place(listener, withdraw, check)
     finally:
         listener.close()
         withdraw()

@@ -24,8 +24,9 @@ from ..observe.watch import Watch, open_watch
 from ..protocols.identity import identity
 from ..settings import settings
 from ..spec import ServiceSpec
-from .context import reporting
+from .context import Room, reporting
 from .lifeguard import Lifeguard, patience
+from .outlet import finish_outlets
 from .places import Place
 from .processes import GO, READY, Shares
 from .serve import Server
@@ -80,6 +81,10 @@ class Process:
                 watch.close()
         return self._code
 
+    def _fail(self) -> NoReturn:
+        finish_outlets()
+        os._exit(self._code)
+
     def _leave_early(self, *_: object) -> NoReturn:
         log.info("stopped before it was ready")
         self._leave()
@@ -119,12 +124,13 @@ class Process:
         listener, workers = self._place.listener, self._board.workers
         server = Server(lane, listener, report=report, crowded=crowded, workers=workers)
         await server.start()
-        await self._start_grpc(lane)
+        await self._start_grpc(lane, server.context.room)
         self._listen_to_signals()
         gc.collect()
         gc.freeze()  # what is loaded now stays: the collector need not look at it again
         guard = self._lifeguard(lane)
         if pair is None or await self._allowed(pair):
+            self._place.check()
             server.listen()
             if pair is None:
                 log.info("ready after %.1f s", time.monotonic() - self._began)
@@ -173,7 +179,7 @@ class Process:
             wait.cancel()
         return not self._stop.is_set()
 
-    async def _start_grpc(self, lane: Lane) -> None:
+    async def _start_grpc(self, lane: Lane, room: Room) -> None:
         address = _grpc_address(self._options)
         if address is None:
             return
@@ -182,14 +188,14 @@ class Process:
                 f"--grpc-port, --grpc-socket: this bundle does not speak gRPC (asked for {address}); "
                 'expected protocols = ["grpc"] in [service] of modeldeploy.toml when it was built'
             )
-        await lane.grpc.start(address)
+        await lane.grpc.start(address, room)
 
     async def _end(self, lane: Lane, server: Server, *, quiet: bool) -> None:
         drain: float = self._options.drain
         log.log(
             logging.DEBUG if quiet else logging.INFO, "stopping; requests in flight: %d", server.in_flight
         )
-        leave = partial(os._exit, self._code) if self._code else self._leave
+        leave = self._fail if self._code else self._leave
         last = threading.Timer(drain + _AFTER_DRAIN, leave)
         last.daemon = True
         last.start()  # a thread in native code can be neither cancelled nor awaited

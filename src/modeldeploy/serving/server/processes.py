@@ -26,6 +26,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
+from .outlet import finish_outlets
+
 log = logging.getLogger("mdeploy_serving")
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
@@ -100,6 +102,8 @@ class Supervisor:
     drain: float
     began: float
     shares: Shares
+    check: Callable[[], None] = lambda: None
+    """Raises OSError where clients would find somebody else; called before they are let in."""
     _children: list[_Child] = field(default_factory=list)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _opened: bool = False
@@ -191,6 +195,7 @@ class Supervisor:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
+            finish_outlets()
             os._exit(code)
 
     # what children say
@@ -212,6 +217,7 @@ class Supervisor:
                 self._open()
 
     def _open(self) -> None:
+        self.check()
         self._opened = True
         self.listener.listen(BACKLOG)
         for child in self._children:

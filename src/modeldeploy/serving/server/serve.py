@@ -16,6 +16,7 @@ from .connection import Connection
 from .context import Context, Report, log, room_for
 from .health import with_health
 from .lifespan import Lifespan
+from .outlet import flush_outlets
 from .processes import BACKLOG
 
 if TYPE_CHECKING:
@@ -181,6 +182,7 @@ class Server:
     def _tick(self) -> None:
         self._ticking = self._loop.call_later(_TICK, self._tick)
         self.context.answers.tick()
+        flush_outlets()
         now = time.monotonic()
         for connection in list(self.context.connections):
             connection.expire(now)

@@ -13,7 +13,6 @@ for 1, null for NaN and "1" for 1; orjson lets a name come twice and makes a flo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -22,42 +21,10 @@ import numpy.typing as npt
 import orjson
 
 from ..spec import TensorSpec
+from .pieces import LARGE, read_numbers, texts_of
 
 _Array = npt.NDArray[Any]
-_KEPT = 64
-"""Plans that are kept; a process serves one model, a test many."""
 _DEEPEST = 32
-
-
-def accept(specs: Sequence[TensorSpec], body: bytes | bytearray) -> tuple[dict[str, _Array], bool] | None:
-    """The arrays in a body, and whether they are one sample without its batch dimension.
-
-    None for what has to go the long way: nearly always because it is wrong.
-    """
-    plan = _plan_of(specs)
-    try:
-        fields = orjson.loads(body)
-        if type(fields) is not dict or len(fields) != len(plan.inputs):
-            return None
-        arrays: dict[str, _Array] = {}
-        texts = alone = 0
-        for one in plan.inputs:
-            array = one.read(fields[one.name])
-            if array is None:
-                return None
-            if one.batched and array.ndim < one.rank:
-                alone += 1
-                array = array[np.newaxis]
-            if one.texts:
-                texts += array.size
-            arrays[one.name] = array
-    except (ValueError, KeyError, TypeError, OverflowError):
-        return None
-    if body.count(b'"') != plan.quotes + 2 * texts or (alone and alone != plan.batched):
-        return None
-    if plan.numbers and not _only_numbers(plan, body, fields, arrays):
-        return None
-    return (arrays, alone > 0) if _agree(plan, arrays) else None
 
 
 _least, _greatest = np.minimum.reduce, np.maximum.reduce
@@ -104,6 +71,13 @@ class InputReader:
     def read(self, value: object) -> _Array | None:
         """The array in a JSON value, without its batch dimension if it came so; None if it is not sure."""
         array = self._read(value)
+        if array is None or not self._fits(array.shape):
+            return None
+        return array if self._bounded or self._within(array) else None
+
+    def read_text(self, text: bytes) -> _Array | None:
+        """The array in the JSON text of a value, of an input of numbers. Raises ValueError, too."""
+        array = read_numbers(text, self._read)
         if array is None or not self._fits(array.shape):
             return None
         return array if self._bounded or self._within(array) else None
@@ -172,65 +146,95 @@ def _texts(value: object) -> _Array | None:
     return np.array(flat, dtype=object).reshape(shape) if set(map(type, flat)) == {str} else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What can be known of all bodies before the first one comes."""
+class BodyReader:
+    """Reads the bodies of one service: what can be known of all of them, before the first one comes."""
 
-    specs: Sequence[TensorSpec]
-    inputs: tuple[InputReader, ...]
-    quotes: int
-    """Those around the names."""
-    letters: tuple[int, int] | None
-    """How many "u" and "s" the names have; None where texts and booleans have some of their own."""
-    numbers: tuple[str, ...]
-    """The inputs that hold numbers."""
-    batched: int
-    same: tuple[tuple[tuple[str, int], ...], ...]
+    __slots__ = ("_batched", "_inputs", "_letters", "_numbers", "_quotes", "_same")
+
+    def __init__(self, specs: Sequence[TensorSpec]) -> None:
+        self._inputs = inputs = tuple(map(InputReader, specs))
+        self._quotes = 2 * len(inputs)  # those around the names
+        self._numbers = tuple(one.name for one in inputs if one.dtype.kind in "fiu")
+        names = "".join(one.name for one in inputs)
+        # how many "u" and "s" the names have; texts and booleans have some of their own
+        self._letters = (names.count("u"), names.count("s")) if len(self._numbers) == len(inputs) else None
+        self._batched = sum(one.batched for one in inputs)
+        self._same = _dimensions_of_one_size(specs)
+
+    def accept(self, body: bytes | bytearray) -> tuple[dict[str, _Array], bool] | None:
+        """The arrays in a body, and whether they are one sample without its batch dimension.
+
+        None for what has to go the long way: nearly always because it is wrong.
+        """
+        try:
+            if len(body) > LARGE and self._letters is not None:
+                return self._accept_in_pieces(body)
+            fields = orjson.loads(body)
+            if type(fields) is not dict or len(fields) != len(self._inputs):
+                return None
+            arrays: dict[str, _Array] = {}
+            texts = alone = 0
+            for one in self._inputs:
+                array = one.read(fields[one.name])
+                if array is None:
+                    return None
+                if one.batched and array.ndim < one.rank:
+                    alone += 1
+                    array = array[np.newaxis]
+                if one.texts:
+                    texts += array.size
+                arrays[one.name] = array
+        except (ValueError, KeyError, TypeError, OverflowError):
+            return None
+        if body.count(b'"') != self._quotes + 2 * texts or (
+            self._numbers and not self._only_numbers(body, fields, arrays)
+        ):
+            return None
+        return self._agreed(arrays, alone)
+
+    def _accept_in_pieces(self, body: bytes | bytearray) -> tuple[dict[str, _Array], bool] | None:
+        """The same for a large body that holds nothing but numbers."""
+        texts = texts_of(body, self._numbers)
+        if texts is None:
+            return None
+        arrays: dict[str, _Array] = {}
+        alone = 0
+        for one in self._inputs:
+            array = one.read_text(texts.pop(one.name))
+            if array is None:
+                return None
+            if one.batched and array.ndim < one.rank:
+                alone += 1
+                array = array[np.newaxis]
+            arrays[one.name] = array
+        return self._agreed(arrays, alone)
+
+    def _only_numbers(
+        self, body: bytes | bytearray, fields: Mapping[str, Any], arrays: Mapping[str, _Array]
+    ) -> bool:
+        """True if no input of numbers has true, false or null among them."""
+        if self._letters is not None:
+            return (body.count(b"u"), body.count(b"s")) == self._letters
+        return all(_plain(fields[name], arrays[name]) for name in self._numbers)
+
+    def _agreed(self, arrays: dict[str, _Array], alone: int) -> tuple[dict[str, _Array], bool] | None:
+        """The arrays, if all or none came ``alone``, and dimensions of one name have one size."""
+        if alone and alone != self._batched:
+            return None
+        for places in self._same:
+            if len({arrays[name].shape[axis] for name, axis in places}) > 1:
+                return None
+        return arrays, alone > 0
+
+
+def _dimensions_of_one_size(specs: Sequence[TensorSpec]) -> tuple[tuple[tuple[str, int], ...], ...]:
     """Dimensions, as names and axes, that must have one size."""
-
-
-_plans: dict[int, _Plan] = {}
-
-
-def _plan_of(specs: Sequence[TensorSpec]) -> _Plan:
-    plan = _plans.get(id(specs))
-    if plan is not None and plan.specs is specs:
-        return plan
-    plan = _plan(specs)
-    if isinstance(specs, tuple):  # a list may change
-        if len(_plans) >= _KEPT:
-            _plans.clear()
-        _plans[id(specs)] = plan
-    return plan
-
-
-def _plan(specs: Sequence[TensorSpec]) -> _Plan:
-    inputs = tuple(map(InputReader, specs))
-    numbers = tuple(one.name for one in inputs if one.dtype.kind in "fiu")
-    names = "".join(one.name for one in inputs)
     sizes: dict[str, list[tuple[str, int]]] = {}
     for tensor in specs:
         for axis, size in enumerate(tensor.shape or ()):
             if not isinstance(size, int) and (size or not axis):
                 sizes.setdefault(size or "", []).append((tensor.name, axis))
-    return _Plan(
-        specs=specs,
-        inputs=inputs,
-        quotes=2 * len(inputs),
-        letters=(names.count("u"), names.count("s")) if len(numbers) == len(inputs) else None,
-        numbers=numbers,
-        batched=sum(one.batched for one in inputs),
-        same=tuple(tuple(places) for places in sizes.values() if len(places) > 1),
-    )
-
-
-def _only_numbers(
-    plan: _Plan, body: bytes | bytearray, fields: Mapping[str, Any], arrays: Mapping[str, _Array]
-) -> bool:
-    """True if no input of numbers has true, false or null among them."""
-    if plan.letters is not None:
-        return (body.count(b"u"), body.count(b"s")) == plan.letters
-    return all(_plain(fields[name], arrays[name]) for name in plan.numbers)
+    return tuple(tuple(places) for places in sizes.values() if len(places) > 1)
 
 
 def _plain(value: Any, array: _Array) -> bool:
@@ -238,8 +242,3 @@ def _plain(value: Any, array: _Array) -> bool:
     while type(flat[0]) is list:
         flat = list(chain.from_iterable(flat))
     return len(flat) == array.size and set(map(type, flat)) <= {int, float}
-
-
-def _agree(plan: _Plan, arrays: Mapping[str, _Array]) -> bool:
-    """True if dimensions of one name have one size."""
-    return all(len({arrays[name].shape[axis] for name, axis in places}) == 1 for places in plan.same)

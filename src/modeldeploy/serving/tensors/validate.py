@@ -18,8 +18,9 @@ import numpy as np
 
 from ..problems import BadInput
 from ..spec import TensorSpec
-from .fast import accept
+from .fast import BodyReader
 from .memory import check_memory
+from .pieces import LARGE
 from .rules import (
     Array,
     Inputs,
@@ -50,26 +51,35 @@ _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
 """Per numpy kind: the Python types that JSON values of that kind have, and what to call them."""
 
 
-def read_request(specs: Sequence[TensorSpec], body: bytes | bytearray | memoryview) -> Inputs:
-    """The inputs in a request's body, ``{"<input>": nested list, ...}``. Raises `BadInput`.
+class RequestReader:
+    """Reads the bodies of one service's requests."""
 
-    An input whose leading dimension is free takes a batch, or one sample without that dimension: then
-    all such inputs must come without it. A body that is in order takes the short way (`fast`); what that
-    does not accept goes the long one here, which words what is wrong.
-    """
-    if isinstance(body, memoryview):
-        body = bytes(body)
-    check_memory(body)
-    if accepted := accept(specs, body):
-        return Inputs(*accepted)
-    return read_inputs(specs, parse_json(body))
+    def __init__(self, specs: Sequence[TensorSpec]) -> None:
+        self._specs = specs
+        self._short = BodyReader(specs)
+
+    def read(self, body: bytes | bytearray | memoryview) -> Inputs:
+        """The inputs in a request's body, ``{"<input>": nested list, ...}``. Raises `BadInput`.
+
+        An input whose leading dimension is free takes a batch, or one sample without that dimension: then
+        all such inputs must come without it. A body that is in order takes the short way (`fast`); what that
+        does not accept goes the long one here, which words what is wrong.
+        """
+        if isinstance(body, memoryview):
+            body = bytes(body)
+        check_memory(body)
+        if accepted := self._short.accept(body):
+            return Inputs(*accepted)
+        return read_inputs(self._specs, parse_json(body))
 
 
 def parse_json(body: bytes | bytearray) -> object:
     """The JSON value in a body, in UTF-8. Raises `BadInput`, also for a name given twice."""
     check_memory(body)
     try:
-        return json.loads(body.decode(), object_pairs_hook=_object_without_doubles)
+        # functions of Python's let other threads go on between the numbers of what else is one long call
+        numbers: Any = {"parse_float": _float, "parse_int": _int} if len(body) > LARGE else {}
+        return json.loads(body.decode(), object_pairs_hook=_object_without_doubles, **numbers)
     except RecursionError:
         raise BadInput("the body is nested too deeply", expected="a JSON object") from None
     except ValueError as error:  # bad UTF-8, bad JSON, a number of thousands of digits
@@ -97,6 +107,14 @@ def read_array(tensor: TensorSpec, value: object) -> Array:
     array = _converted(tensor, flat, shape, dtype).reshape(shape)
     check_range(tensor, array)
     return array
+
+
+def _float(text: str) -> float:
+    return float(text)
+
+
+def _int(text: str) -> int:
+    return int(text)
 
 
 def _object_without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -143,6 +143,7 @@ def changed(change: Callable[[Any], object], *, raw: bool = True) -> Any:
         (changed(lambda m: m.inputs[0].contents.fp32_contents.append(1)), 400, "one is enough"),
         (changed(lambda m: m.inputs[0].contents.int_contents.append(1), raw=False), 400, "instead of fp32"),
         (changed(lambda m: m.outputs.add(name="z")), 400, 'there is no output "z"'),
+        (changed(lambda m: [m.outputs.add(name="x") for _ in "ab"]), 400, "an output is wanted twice"),
         (changed(lambda m: m.inputs.add(name="x", datatype="FP32", shape=[1, 2]), raw=False), 400, "twice"),
         (
             changed(lambda m: m.inputs[0].parameters["shared_memory_region"].SetInParent()),

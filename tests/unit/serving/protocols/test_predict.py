@@ -176,6 +176,70 @@ def test_rows_that_do_not_fit_the_inputs_are_refused(two: Service, body: object)
     assert two.post("/invocations", body)[0] == 400
 
 
+AGE = TensorSpec("age", "int64", ("batch",))
+PAY = TensorSpec("pay", "float64", ("batch",), nan=True)
+
+
+def test_invocations_take_the_tables_that_mlflows_clients_send(one: Service) -> None:
+    predictions = {"predictions": [{"age": 31, "pay": 5.5}, {"age": 40, "pay": "NaN"}]}
+    service = Service(AGE, PAY)
+    split = {"columns": ["pay", "age"], "index": [0, 1], "data": [[5.5, 31], [None, 40]]}
+    assert service.post("/invocations", {"dataframe_split": split}) == (200, predictions)
+    records = [{"pay": 5.5, "age": 31}, {"age": 40, "pay": None}]
+    assert service.post("/invocations", {"dataframe_records": records}) == (200, predictions)
+    matrix = (200, {"predictions": [[1.0, 2.0], [3.0, 4.0]]})
+    assert one.post("/invocations", {"dataframe_split": {"columns": ["a", "b"], "data": ROWS}}) == matrix
+    assert one.post("/invocations", {"dataframe_split": {"data": ROWS}}) == matrix
+    cells = {"columns": ["image"], "data": [[row] for row in ROWS]}
+    assert one.post("/invocations", {"dataframe_split": cells}) == matrix
+    assert one.post("/invocations", {"dataframe_records": [{"image": [1, 2]}]})[0] == 200
+
+
+def test_a_matrix_of_one_column_may_be_called_as_its_column() -> None:
+    service = Service(TensorSpec("x", "float64", ("batch", 1)))
+    split = {"columns": ["x"], "data": [[1], [2]]}
+    assert service.post("/invocations", {"dataframe_split": split}) == (200, {"predictions": [[1.0], [2.0]]})
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"dataframe_split": 3}, "a table"),
+        ({"dataframe_split": {"columns": ["age", "pay"]}}, "a table"),
+        ({"dataframe_split": {"data": [[1, 2]], "more": 1}}, "a table"),
+        ({"dataframe_split": {"columns": "age", "data": [[1, 2]]}}, "names"),
+        ({"dataframe_split": {"columns": [["age"], "pay"], "data": [[1, 2]]}}, "names"),
+        ({"dataframe_split": {"columns": ["age", "pay"], "data": []}}, "rows"),
+        ({"dataframe_split": {"columns": ["age", "pay"], "data": [[]]}}, "rows"),
+        ({"dataframe_split": {"columns": ["age", "pay"], "data": [[1, 2], [1]]}}, "entries at [1]"),
+        ({"dataframe_split": {"columns": ["age", "age"], "data": [[1, 2]]}}, "a column for each input"),
+        ({"dataframe_split": {"columns": ["age", "size"], "data": [[1, 2]]}}, "a column for each input"),
+        ({"dataframe_split": {"data": [[1, 2]]}}, "a column for each input"),
+        ({"dataframe_records": [[1, 2]]}, "an object with each input"),
+        ({"dataframe_records": {"age": 1}}, "a list of samples"),
+    ],
+)
+def test_a_table_that_does_not_fit_the_inputs_says_why(body: object, says: str) -> None:
+    status, answer = Service(AGE, PAY).post("/invocations", body)
+    assert (status, says in answer["error"]) == (400, True), answer
+
+
+def test_a_matrix_has_no_names_for_records_and_its_error_says_what_to_send(one: Service) -> None:
+    _, answer = one.post("/invocations", {"dataframe_records": [{"a": 1, "b": 2}]})
+    assert answer["expected"] == 'an object with image; or "dataframe_split"'
+    assert answer["got"] == "a, b"
+
+
+def test_what_stands_beside_the_samples_is_named(one: Service) -> None:
+    status, answer = one.post("/invocations", {"instances": ROWS, "signature_name": "serving_default"})
+    assert (status, answer["error"], answer["field"]) == (400, '"instances" goes alone', "signature_name")
+
+
+def test_a_header_in_csv_is_refused_in_its_own_words(one: Service) -> None:
+    _, answer = one.post("/invocations", b"a,b\n1,2\n", content_type="text/csv")
+    assert answer["expected"] == "float32 [batch, 2], no header"
+
+
 def test_an_input_may_be_called_inputs() -> None:
     service = Service(TensorSpec("inputs", "int64", ("n",)))
     assert service.post("/invocations", {"inputs": [1, 2]}) == (200, {"inputs": [1, 2]})

@@ -274,6 +274,10 @@ ODD = [
     '{"inputs": [{"name": "x", "name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}',
     '{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}], "id": "u", "id": "u"}',
     '{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [[1, 2], true]}]}',
+    '{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [true, 1]}]}',
+    '{"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [[1, 1], [true, true]]}]}',
+    '{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": ["1", "2"]}]}',
+    '{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [null, 2]}]}',
 ]
 
 
