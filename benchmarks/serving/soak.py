@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import statistics
 import sys
 import time
@@ -24,7 +25,7 @@ import numpy as np
 from benchmarks.client import Client, post
 from benchmarks.place import Place
 from benchmarks.run import Failed
-from benchmarks.serving.contenders import Mdeploy, megabytes, npy
+from benchmarks.serving.contenders import Mdeploy, npy
 from benchmarks.serving.models import MODELS, Model
 
 _EVERY = 10.0
@@ -44,7 +45,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The worker at one moment: seconds since the start, megabytes, open files, threads."""
+    """The worker at one moment: seconds since the start, megabytes of its own, open files, threads."""
 
     at: float
     memory: float
@@ -144,7 +145,16 @@ def _hang_up(port: int, kind: Kind, dice: random.Random) -> None:
 def _look(at: float, process: int) -> Look:
     place = Path(f"/proc/{process}")
     files, threads = (len(list((place / folder).iterdir())) for folder in ("fd", "task"))
-    return Look(at, megabytes(process), files, threads)
+    return Look(at, _own_megabytes(process), files, threads)
+
+
+def _own_megabytes(process: int) -> float:
+    """What a process holds for itself. Not its share of libraries, which falls as others load them."""
+    status = Path(f"/proc/{process}/status").read_text()
+    found = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
+    if found is None:
+        raise Failed("this system does not tell the anonymous memory of a process")
+    return int(found[1]) / 1024
 
 
 def _told(counts: Counter[str], wrong: list[str], looks: list[Look]) -> dict[str, object]:

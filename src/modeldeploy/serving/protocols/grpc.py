@@ -53,6 +53,8 @@ _ASIDE = 2
 """Messages of those that are read at once: what is asked of health does not wait for large bodies."""
 _PATIENCE = 1.0
 """Seconds that a call waits for room to be read in, and that a message other than a prediction's may take."""
+_LONGER = 3.0
+"""Seconds that those wait for room: whoever has it and sends nothing has lost it by then."""
 _GOODBYE = 1.0
 """Seconds in which clients without a call may close, when we stop."""
 
@@ -115,7 +117,7 @@ class Grpc:
         self._stopping = asyncio.Event()
         body = settings.max_body
         self._told, self._mirrors = (
-            Calls(Room(_ASIDE * body), body, _MOST_TOLD, _PATIENCE, _PATIENCE) for _ in range(2)
+            Calls(Room(_ASIDE * body), body, _MOST_TOLD, _LONGER, _PATIENCE) for _ in range(2)
         )
         self._calls = self._told
         self.port = 0
@@ -142,7 +144,8 @@ class Grpc:
     async def stop(self, grace: float) -> None:
         """Take no new calls, tell watchers of our health, and let calls in flight end within ``grace`` s.
 
-        gRPC's library would wait for clients that hang, too, though they ask nothing.
+        gRPC's library would wait for clients that hang, too, though they ask nothing. It must not be stopped
+        a second time while it stops: whoever comes first frees what the other still uses.
         """
         self._stopping.set()
         if self._server is None:
@@ -151,8 +154,10 @@ class Grpc:
         if in_flight := self._calls.tasks | self._told.tasks:
             await asyncio.wait(in_flight, timeout=grace)
         await asyncio.wait([ending], timeout=min(grace, _GOODBYE))
-        await self._server.stop(None)
-        await ending
+        if not ending.done():
+            ending.cancel()
+            await asyncio.wait([ending])
+            await self._server.stop(None)
 
     def _options(self) -> list[tuple[str, int]]:
         return [
