@@ -294,7 +294,10 @@ def test_several_workers_share_a_socket_and_one_that_is_killed_is_replaced(
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
     messages = [line["message"] for line in log_lines(worker)]
     assert sum(message.startswith("ready after") for message in messages) == 1
-    assert messages[-2:] == ["stopping", "stopped"]
+    assert "stopping" in messages
+    assert (
+        messages[-1] == "stopped"
+    )  # the one that took the dead one's place may say that it was not ready yet
 
 
 def test_workers_of_a_model_that_is_none_make_the_service_fail(
