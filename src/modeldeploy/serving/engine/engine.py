@@ -2,9 +2,9 @@
 
 A quick model runs on the event loop itself, since a hand-over to a thread and back costs more than it does;
 what comes in the same turn of the loop goes in one run, for which a job is kept to the turn's end unless the
-last ones had nobody beside them. A slow one runs in a thread, and what comes meanwhile
-goes in the next run. Nothing ever waits for company. Which of the two a model is, is measured all the time
-(`pace`), apart for each size of input.
+last ones had nobody beside them. A slow one runs in a thread, and what comes meanwhile goes in the next run.
+Nothing ever waits for company. Which of the two a model is, is measured all the time (`pace`), apart for each
+size of input.
 
 Jobs go in the order in which they came, except that those which can join the first one overtake those
 which cannot: the first always goes, so nobody waits for ever. All state belongs to the loop's thread.
@@ -140,8 +140,8 @@ class Engine:
         if len(waiting) >= self._limit:
             _settle(job, self._overloaded())
             return
-        if self._alone >= _ALONE and self._comes_alone(job):
-            self._run_here([job], size_of((job,)))
+        if self._alone >= _ALONE and self._comes_alone(job) and self._is_quick(size := size_of((job,))):
+            self._run_here([job], size)
             self._ended = time.monotonic()
             return
         waiting.append(job)
@@ -198,7 +198,7 @@ class Engine:
             if here and len(self._runs) >= self._lanes and not self._pace.quick(size):
                 self._waiting.extendleft(reversed(jobs[1:]))  # together they are too large to go beside it
                 jobs, size = jobs[:1], size_of(jobs[:1])
-            if not self._never_here and self._pace.quick(size) and (self._here_too or not self._runs):
+            if self._is_quick(size) and (self._here_too or not self._runs):
                 self._alone = self._alone + 1 if len(jobs) == 1 and not self._waiting else 0
                 self._run_here(jobs, size)
                 if self._waiting and not self._due:  # connections come first, then the next run
@@ -210,15 +210,19 @@ class Engine:
         self._tell_queue()
 
     def _comes_alone(self, job: Job) -> bool:
-        """True if a quick job need not be kept to the turn's end: nobody comes who could join it."""
+        """True if a job need not be kept to the turn's end: nobody comes who could join it."""
         if self._waiting or self._runs or job.began - self._ended < _SAME_TURN:
             self._alone = 0
             return False
-        return not self._never_here and self._pace.quick(size_of((job,)))
+        return True
+
+    def _is_quick(self, size: int) -> bool:
+        """True if a run of so many values should be done on the event loop."""
+        return not self._never_here and self._pace.quick(size)
 
     def _fits_here(self, job: Job) -> bool:
         """True if the job can go beside what threads do: a small one need not wait for a large one."""
-        return self._here_too and not self._never_here and self._pace.quick(size_of((job,)))
+        return self._here_too and self._is_quick(size_of((job,)))
 
     def _take(self) -> list[Job]:
         """The first job and those that can join it, up to the limit of rows. Drops who need no answer."""
