@@ -140,7 +140,7 @@ class Invocations:
     def _table(self) -> TensorSpec:
         tensor = self._spec.inputs[0]
         numeric = tensor.dtype not in ("string", "bool")
-        if len(self._spec.inputs) != 1 or tensor.shape is None or len(tensor.shape) != 2 or not numeric:
+        if not self._is_matrix or not numeric:
             raise UnsupportedMedia(
                 "CSV is for services with one input of two dimensions and numbers", expected="JSON", got=CSV
             )
