@@ -70,14 +70,13 @@ class InputReader:
 
     def read(self, value: object) -> _Array | None:
         """The array in a JSON value, without its batch dimension if it came so; None if it is not sure."""
-        array = self._read(value)
-        if array is None or not self._fits(array.shape):
-            return None
-        return array if self._bounded or self._within(array) else None
+        return self._checked(self._read(value))
 
     def read_text(self, text: bytes) -> _Array | None:
         """The array in the JSON text of a value, of an input of numbers. Raises ValueError, too."""
-        array = read_numbers(text, self._read)
+        return self._checked(read_numbers(text, self._read))
+
+    def _checked(self, array: _Array | None) -> _Array | None:
         if array is None or not self._fits(array.shape):
             return None
         return array if self._bounded or self._within(array) else None
